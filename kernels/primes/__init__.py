@@ -1,0 +1,395 @@
+"""Prime numbers: the sieve, counts, sums, the n-th prime.
+
+Every range is half-open, as in `range`: "below n" leaves n out. Counts and sums are exact Python ints of any size.
+Results are computed from nothing on each call: no tables are shipped and none are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kernels.checks import integer
+from kernels.dispatch import checked, contract
+
+__all__ = [
+    "below",
+    "between",
+    "count_below",
+    "count_between",
+    "nth",
+    "sieve",
+    "sum_below",
+    "sum_between",
+    "sum_first",
+]
+
+INT64_END = 2**63
+
+
+def _listed(name: str, value: Any) -> int:
+    return integer(name, value, minimum=0, maximum=INT64_END)
+
+
+def _interval(start: Any, stop: Any, *, maximum: int | None = None) -> tuple[int, int]:
+    start = integer("start", start, minimum=0, maximum=maximum)
+    return start, max(start, integer("stop", stop, minimum=0, maximum=maximum))
+
+
+
+
+def _beyond_words(*bounds: int) -> str | None:
+    return "its 64-bit integers end at 2**63" if bounds[-1] > INT64_END else None
+
+
+def _rank_beyond_words(k: int) -> str | None:
+    return "the k-th prime may exceed its 64-bit integers, which end at 2**63" if k > 2 * 10**17 else None
+
+
+WORDS = dict.fromkeys(("numpy", "numba", "cupy", "dask", "sparse"), _beyond_words)
+RANKS = dict.fromkeys(WORDS, _rank_beyond_words)
+NOTES = {"sparse": "container only", "cupy": "not yet verified on a GPU"}
+
+
+@contract(notes=NOTES)
+def sieve(limit: int, *, backend: str | None = None) -> Any:
+    """Tell of each integer from 0 to `limit` - 1 whether it is prime.
+
+    Parameters
+    ----------
+    limit : int
+        Number of integers to tell of, from 0 to 2**63.
+    backend : str, optional
+        The backend that shall run the call.
+
+    Returns
+    -------
+    array of bool, shape (limit,)
+        True at the primes. A NumPy array; where one of these backends is named, a `bytearray` of 0 and 1 (python), a
+        CuPy array, a lazy Dask array, or a `sparse.COO` that stores the primes alone.
+
+    Raises
+    ------
+    TypeError
+        If `limit` is not an integer.
+    ValueError
+        If `limit` is out of its range.
+
+    Notes
+    -----
+    O(n log log n) time and n bytes. The segmented sieve of Eratosthenes [1]_; on sparse the result is a container,
+    filled by one of the dense backends.
+
+    References
+    ----------
+    .. [1] C. Bays and R. H. Hudson, "The segmented sieve of Eratosthenes and primes in arithmetic progressions to
+       10**12", BIT 17 (1977), 121-127.
+
+    Examples
+    --------
+    >>> from kernels import primes
+    >>> list(primes.sieve(6, backend="python"))
+    [0, 0, 1, 1, 0, 1]
+    """
+    return checked(_listed("limit", limit))
+
+
+@contract(notes=NOTES)
+def below(limit: int, *, backend: str | None = None) -> Any:
+    """List the primes below `limit`, ascending.
+
+    Parameters
+    ----------
+    limit : int
+        Exclusive upper end, from 0 to 2**63.
+    backend : str, optional
+        The backend that shall run the call.
+
+    Returns
+    -------
+    array of int64, shape (count_below(limit),)
+        A NumPy array; where one of these backends is named, an `array.array` (python), a CuPy array, a lazy Dask array
+        whose chunk sizes are known from counts at the chunk bounds, or a `sparse.COO`.
+
+    Raises
+    ------
+    TypeError
+        If `limit` is not an integer.
+    ValueError
+        If `limit` is out of its range: beyond 2**63 a prime need not fit into int64.
+
+    Notes
+    -----
+    O(n log log n) time; the memory of the result, 8 bytes a prime, and O(sqrt(n)) beside it.
+
+    Examples
+    --------
+    >>> from kernels import primes
+    >>> list(primes.below(12, backend="python"))
+    [2, 3, 5, 7, 11]
+    """
+    return checked(_listed("limit", limit))
+
+
+@contract(notes=NOTES)
+def between(start: int, stop: int, *, backend: str | None = None) -> Any:
+    """List the primes p with `start` <= p < `stop`, ascending.
+
+    Parameters
+    ----------
+    start, stop : int
+        The half-open range, from 0 to 2**63. Empty where `stop` <= `start`, as in `range`.
+    backend : str, optional
+        The backend that shall run the call.
+
+    Returns
+    -------
+    array of int64
+        Of the kind that `below` returns.
+
+    Raises
+    ------
+    TypeError
+        If `start` or `stop` is not an integer.
+    ValueError
+        If one of them is out of its range.
+
+    Notes
+    -----
+    O((stop - start) log log stop + sqrt(stop)) time by segments, so `start` may be large. Where the range is much
+    shorter than sqrt(stop), its candidates are tested one by one instead, by strong pseudoprime tests to bases that
+    are proven to leave no exception [1]_.
+
+    References
+    ----------
+    .. [1] J. P. Sorenson and J. Webster, "Strong pseudoprimes to twelve prime bases", Math. Comp. 86 (2017), 985-1003.
+
+    Examples
+    --------
+    >>> from kernels import primes
+    >>> list(primes.between(10**12, 10**12 + 100, backend="python"))
+    [1000000000039, 1000000000061, 1000000000063, 1000000000091]
+    """
+    return checked(*_interval(start, stop, maximum=INT64_END))
+
+
+@contract(notes=NOTES, cannot=WORDS)
+def count_below(limit: int, *, backend: str | None = None) -> int:
+    """Count the primes below `limit` without listing them: pi(limit - 1).
+
+    Parameters
+    ----------
+    limit : int
+        Exclusive upper end, at least 0.
+    backend : str, optional
+        The backend that shall run the call.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    TypeError
+        If `limit` is not an integer.
+    ValueError
+        If `limit` is negative.
+
+    Notes
+    -----
+    O(n**(3/4) / log n) time by a sweep over the distinct values of n // k, or O(n**(2/3)) by the Lagarias-Miller-Odlyzko
+    method [1]_ with the improvements of Deleglise and Rivat [2]_; O(sqrt(n)) memory.
+
+    References
+    ----------
+    .. [1] J. C. Lagarias, V. S. Miller and A. M. Odlyzko, "Computing pi(x): the Meissel-Lehmer method", Math. Comp. 44
+       (1985), 537-560.
+    .. [2] M. Deleglise and J. Rivat, "Computing pi(x): the Meissel, Lehmer, Lagarias, Miller, Odlyzko method", Math.
+       Comp. 65 (1996), 235-245.
+
+    Examples
+    --------
+    >>> from kernels import primes
+    >>> primes.count_below(10**6)
+    78498
+    """
+    return checked(integer("limit", limit, minimum=0))
+
+
+@contract(notes=NOTES, cannot=WORDS)
+def sum_below(limit: int, *, backend: str | None = None) -> int:
+    """Sum the primes below `limit` without listing them.
+
+    Parameters
+    ----------
+    limit : int
+        Exclusive upper end, at least 0.
+    backend : str, optional
+        The backend that shall run the call.
+
+    Returns
+    -------
+    int
+        Exact: it passes 2**63 at the prime 20706267151 and 2**64 at 29505444491.
+
+    Raises
+    ------
+    TypeError
+        If `limit` is not an integer.
+    ValueError
+        If `limit` is negative.
+
+    Notes
+    -----
+    As `count_below`, for the sum of the numbers that a sieve leaves instead of their count.
+
+    Examples
+    --------
+    >>> from kernels import primes
+    >>> primes.sum_below(2_000_000)
+    142913828922
+    """
+    return checked(integer("limit", limit, minimum=0))
+
+
+@contract(notes=NOTES, cannot=WORDS)
+def count_between(start: int, stop: int, *, backend: str | None = None) -> int:
+    """Count the primes p with `start` <= p < `stop`.
+
+    Parameters
+    ----------
+    start, stop : int
+        The half-open range, at least 0. Empty where `stop` <= `start`, as in `range`.
+    backend : str, optional
+        The backend that shall run the call.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    TypeError
+        If `start` or `stop` is not an integer.
+    ValueError
+        If one of them is negative.
+
+    Notes
+    -----
+    Time as for `between`, memory O(sqrt(stop)): the segments are counted and forgotten. For a range that begins near 0,
+    the difference of two `count_below` is far quicker.
+
+    Examples
+    --------
+    >>> from kernels import primes
+    >>> primes.count_between(10**12, 10**12 + 10**5)
+    3614
+    """
+    return checked(*_interval(start, stop))
+
+
+@contract(notes=NOTES, cannot=WORDS)
+def sum_between(start: int, stop: int, *, backend: str | None = None) -> int:
+    """Sum the primes p with `start` <= p < `stop`.
+
+    Parameters
+    ----------
+    start, stop : int
+        The half-open range, at least 0. Empty where `stop` <= `start`, as in `range`.
+    backend : str, optional
+        The backend that shall run the call.
+
+    Returns
+    -------
+    int
+        Exact at any size.
+
+    Raises
+    ------
+    TypeError
+        If `start` or `stop` is not an integer.
+    ValueError
+        If one of them is negative.
+
+    Notes
+    -----
+    As `count_between`.
+
+    Examples
+    --------
+    >>> from kernels import primes
+    >>> primes.sum_between(10, 20)
+    60
+    """
+    return checked(*_interval(start, stop))
+
+
+@contract(notes=NOTES, cannot=RANKS)
+def nth(k: int, *, backend: str | None = None) -> int:
+    """Return the `k`-th prime; the first is 2.
+
+    Parameters
+    ----------
+    k : int
+        At least 1.
+    backend : str, optional
+        The backend that shall run the call.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    TypeError
+        If `k` is not an integer.
+    ValueError
+        If `k` is less than 1.
+
+    Notes
+    -----
+    The inverse of Riemann's R function gives a number x close to the prime, `count_below` its rank, and a sieve of the
+    gap the prime itself: the time of `count_below` at the result.
+
+    Examples
+    --------
+    >>> from kernels import primes
+    >>> primes.nth(2_000_000)
+    32452843
+    """
+    return checked(integer("k", k, minimum=1))
+
+
+@contract(notes=NOTES, cannot=RANKS)
+def sum_first(k: int, *, backend: str | None = None) -> int:
+    """Sum the first `k` primes.
+
+    Parameters
+    ----------
+    k : int
+        At least 0.
+    backend : str, optional
+        The backend that shall run the call.
+
+    Returns
+    -------
+    int
+        Exact at any size.
+
+    Raises
+    ------
+    TypeError
+        If `k` is not an integer.
+    ValueError
+        If `k` is negative.
+
+    Notes
+    -----
+    As `nth`, with the sum of the primes taken at the same point.
+
+    Examples
+    --------
+    >>> from kernels import primes
+    >>> primes.sum_first(2_000_000)
+    31381137530481
+    """
+    return checked(integer("k", k, minimum=0))

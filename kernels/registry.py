@@ -1,0 +1,373 @@
+"""What each backend is: what it needs, its arrays, its transfers, how to wait for it.
+
+Adding a backend is one entry in `BUILT_IN`. A third party brings its own as an instance of `Backend` under the entry
+point group ``backbench.backends``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import sys
+from typing import Any, NamedTuple
+
+from kernels.errors import UnknownBackendError
+
+__all__ = ["BUILT_IN", "Backend", "BackendStatus", "backends", "find", "kind_of", "third_party", "to_numpy"]
+
+
+def is_importable(module: str) -> bool:
+    return module in sys.modules or importlib.util.find_spec(module) is not None
+
+
+class BackendStatus(NamedTuple):
+    """One row of `backends`: whether a backend can run here, what it runs on, or the line that installs it."""
+
+    name: str
+    available: bool
+    why_not: str | None
+    install: str
+    versions: dict[str, str]
+    threads: int | None
+    device: str | None
+
+
+class Backend:
+    """A backend whose arrays are NumPy's; those with arrays of their own override the transfers.
+
+    Parameters
+    ----------
+    name : str
+        The name that `backend=` takes.
+    requires : tuple of str
+        Import names of the packages without which it cannot run.
+    install : str
+        The line that installs them.
+    arrays : tuple of (str, str), optional
+        Module and name of its array class where that is not NumPy's. The class is looked up in `sys.modules` alone,
+        so that recognising an array never imports a package.
+    package : str, optional
+        A third party's package that holds ``on_<core>`` modules; the built-in ones stand in ``kernels.<core>``.
+    cpython_only : bool
+        Whether no installation can help on another interpreter.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        requires: tuple[str, ...],
+        install: str,
+        arrays: tuple[str, str] | None = None,
+        *,
+        package: str | None = None,
+        cpython_only: bool = False,
+    ) -> None:
+        self.name = name
+        self.requires = requires
+        self.install = install
+        self.arrays = arrays
+        self.package = package
+        self.cpython_only = cpython_only
+
+    def __repr__(self) -> str:
+        return f"<backend {self.name}>"
+
+    def implementation(self, core: str) -> str:
+        """Name of the module that implements a core, given as the import name of its package."""
+        return f"{self.package}.on_{core.rpartition('.')[2]}" if self.package else f"{core}.on_{self.name}"
+
+    @functools.cache  # noqa: B019 - there are as many backends as there will ever be
+    def functions(self, core: str) -> frozenset[str]:
+        """Names that the implementation of a core defines, read from its source without importing it."""
+        import ast
+
+        module = self.implementation(core)
+        try:
+            spec = importlib.util.find_spec(module)
+        except ModuleNotFoundError:
+            spec = None
+        if spec is None or spec.loader is None:
+            return frozenset()
+        tree = ast.parse(spec.loader.get_source(module))  # type: ignore[attr-defined]
+        names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        imported = (node.names for node in tree.body if isinstance(node, ast.ImportFrom))
+        return frozenset(names.union(alias.asname or alias.name for aliases in imported for alias in aliases))
+
+    def why_not_installed(self) -> str | None:
+        """Which packages are missing, and how to install them; found out without importing any."""
+        missing = [module for module in self.requires if not is_importable(module)]
+        if not missing:
+            return None
+        if self.cpython_only and sys.implementation.name != "cpython":
+            return f"{self.name} runs on CPython alone, and this is {sys.implementation.name}"
+        return f"{' and '.join(missing)} not installed; install with: {self.install}"
+
+    def why_not(self) -> str | None:
+        """Why this backend cannot run on this machine, or None if it can."""
+        return self.why_not_installed()
+
+    def owns(self, array_type: type) -> bool:
+        """Whether arrays of this type are this backend's own."""
+        if self.arrays is None:
+            return False
+        module, name = self.arrays
+        return module in sys.modules and issubclass(array_type, getattr(sys.modules[module], name))
+
+    def from_numpy(self, array: Any) -> Any:
+        return array
+
+    def to_numpy(self, array: Any) -> Any:
+        return array
+
+    def compute(self, result: Any) -> Any:
+        """`result` with its values worked out, still this backend's own array unless that is lazy by nature."""
+        return result
+
+    def synchronize(self) -> None:
+        """Wait until all work that was started is done, so that a clock may be read."""
+
+    def threads(self) -> int | None:
+        return None
+
+    def device(self) -> str | None:
+        return None
+
+
+class Python(Backend):
+    """Lists, and the buffers of the standard library: `array.array` for numbers, `bytearray` for a mask."""
+
+    def owns(self, array_type: type) -> bool:
+        return issubclass(array_type, (list, bytearray)) or (
+            "array" in sys.modules and issubclass(array_type, sys.modules["array"].array)
+        )
+
+    def from_numpy(self, array: Any) -> Any:
+        return array.tolist()
+
+    def to_numpy(self, array: Any) -> Any:
+        import numpy as np
+
+        return np.frombuffer(array, dtype=bool) if isinstance(array, bytearray) else np.asarray(array)
+
+
+class Numba(Backend):
+    def threads(self) -> int | None:
+        from kernels.jit import n_threads
+
+        return n_threads()
+
+
+class CuPy(Backend):
+    def why_not(self) -> str | None:
+        reason = self.why_not_installed()
+        if reason is None:
+            import cupy
+
+            try:
+                if cupy.cuda.runtime.getDeviceCount() == 0:
+                    reason = "CuPy is installed, but this machine has no CUDA device"
+            except cupy.cuda.runtime.CUDARuntimeError as error:
+                reason = f"CuPy is installed, but no CUDA device answers: {error}"
+        return reason
+
+    def from_numpy(self, array: Any) -> Any:
+        import cupy
+
+        return cupy.asarray(array)
+
+    def to_numpy(self, array: Any) -> Any:
+        import cupy
+
+        return cupy.asnumpy(array)
+
+    def synchronize(self) -> None:
+        import cupy
+
+        cupy.cuda.get_current_stream().synchronize()
+
+    def device(self) -> str | None:
+        import cupy
+
+        name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"]
+        return name.decode() if isinstance(name, bytes) else str(name)
+
+
+class Dask(Backend):
+    @staticmethod
+    def _client() -> Any:
+        if "distributed" not in sys.modules:
+            return None
+        try:
+            return sys.modules["distributed"].default_client()
+        except ValueError:
+            return None
+
+    def threads(self) -> int | None:
+        client = self._client()
+        return sum(client.nthreads().values()) if client else os.cpu_count()
+
+    def device(self) -> str | None:
+        client = self._client()
+        return client.scheduler.address if client else "Dask's own scheduler: no distributed.Client is active"
+
+    def from_numpy(self, array: Any) -> Any:
+        import dask.array
+
+        return dask.array.from_array(array)
+
+    def compute(self, result: Any) -> Any:
+        return result.compute() if self.owns(type(result)) else result
+
+    to_numpy = compute
+
+
+class Sparse(Backend):
+    def from_numpy(self, array: Any) -> Any:
+        import sparse
+
+        return sparse.asarray(array)
+
+    def to_numpy(self, array: Any) -> Any:
+        return array.todense()
+
+
+def _pip(extra: str) -> str:
+    return f'python -m pip install "backbench[{extra}]"'
+
+
+BUILT_IN: dict[str, Backend] = {
+    backend.name: backend
+    for backend in (
+        Python("python", (), "nothing to install"),
+        Backend("numpy", ("numpy",), _pip("numpy")),
+        Numba("numba", ("numba", "scipy"), _pip("numba"), cpython_only=True),
+        CuPy("cupy", ("cupy",), _pip("cuda12") + ' or "backbench[cuda13]"', ("cupy", "ndarray"), cpython_only=True),
+        Dask("dask", ("dask", "numpy"), _pip("dask"), ("dask.array", "Array"), cpython_only=True),
+        Sparse("sparse", ("sparse",), _pip("sparse"), ("sparse", "SparseArray"), cpython_only=True),
+    )
+}
+
+
+@functools.cache
+def third_party() -> dict[str, Backend]:
+    """The backends that other packages bring; a name that is taken already is refused."""
+    import importlib.metadata
+
+    found: dict[str, Backend] = {}
+    for entry in importlib.metadata.entry_points(group="backbench.backends"):
+        backend = entry.load()
+        if not isinstance(backend, Backend) or backend.name != entry.name:
+            raise TypeError(f"entry point {entry.name} = {entry.value} must be a kernels.registry.Backend of that name")
+        if entry.name in BUILT_IN or entry.name in found:
+            raise ValueError(f"entry point {entry.name} = {entry.value} takes the name of another backend")
+        found[entry.name] = backend
+    return found
+
+
+def find(name: Any, rule: str) -> Backend:
+    """The backend of that name; `rule` says in the error who asked for it."""
+    if not isinstance(name, str):
+        raise TypeError(f"backend must be a name, not {name!r} of type {type(name).__name__} ({rule})")
+    backend = BUILT_IN.get(name) or third_party().get(name)
+    if backend is None:
+        import difflib
+
+        known = [*BUILT_IN, *third_party()]
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        guess = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise UnknownBackendError(f"unknown backend {name!r} ({rule}). Known are {', '.join(known)}.{guess}")
+    return backend
+
+
+@functools.cache
+def _owner(array_type: type) -> Backend | None:
+    if array_type.__module__ in ("builtins", "numpy", "array"):
+        return None
+    for backend in BUILT_IN.values():
+        if backend.owns(array_type):
+            return backend
+    return next((backend for backend in third_party().values() if backend.owns(array_type)), None)
+
+
+def kind_of(value: Any) -> Backend | None:
+    """The backend whose own array `value` is; None for NumPy arrays, lists and whatever is no array.
+
+    Raises
+    ------
+    TypeError
+        For an array that no backend owns (a torch tensor, say): moving its data is the caller's explicit act.
+    """
+    owner = _owner(type(value))
+    if owner is None and hasattr(value, "__dlpack__") and not hasattr(value, "__array_interface__"):
+        kind = f"{type(value).__module__}.{type(value).__name__}"
+        raise TypeError(f"no backend takes arrays of type {kind}; convert it first, for example with kernels.to_numpy")
+    return owner
+
+
+def to_numpy(array: Any) -> Any:
+    """Return any backend's array as a NumPy array, moving or computing its data where it must.
+
+    Parameters
+    ----------
+    array : array_like
+        A NumPy, CuPy, Dask or sparse array, one of a third party's backend, a (nested) list, an `array.array`, or a
+        `bytearray`, which is read as a mask.
+
+    Returns
+    -------
+    numpy.ndarray
+        `array` itself where it is one; a copy of a device's memory, the computed values of a lazy array, or the dense
+        form of a sparse one.
+
+    Examples
+    --------
+    >>> import kernels
+    >>> kernels.to_numpy(kernels.primes.below(10, backend="python"))
+    array([2, 3, 5, 7])
+    """
+    owner = _owner(type(array)) or BUILT_IN["python"]
+    return owner.to_numpy(array)
+
+
+def backends() -> dict[str, BackendStatus]:
+    """Tell of each known backend whether it can run here, on what, or why not and which line installs it.
+
+    Returns
+    -------
+    dict of str to BackendStatus
+        The built-in backends first, then those of third parties. Each status has the fields `available`, `why_not`,
+        `install`, `versions`, `threads` and `device`.
+
+    Notes
+    -----
+    To find a GPU, CuPy is imported where it is installed.
+    """
+    return {name: _status(backend) for name, backend in (BUILT_IN | third_party()).items()}
+
+
+def _status(backend: Backend) -> BackendStatus:
+    why_not = backend.why_not()
+    return BackendStatus(
+        name=backend.name,
+        available=why_not is None,
+        why_not=why_not,
+        install=backend.install,
+        versions=_versions(backend),
+        threads=None if why_not else backend.threads(),
+        device=None if why_not else backend.device(),
+    )
+
+
+def _versions(backend: Backend) -> dict[str, str]:
+    import importlib.metadata
+    import platform
+
+    if not backend.requires:
+        return {platform.python_implementation(): platform.python_version()}
+    distributions = importlib.metadata.packages_distributions()
+    return {
+        distribution: importlib.metadata.version(distribution)
+        for module in backend.requires
+        for distribution in sorted(set(distributions.get(module, ())))
+    }

@@ -1,0 +1,5 @@
+from acme import AcmeArray
+
+
+def below(limit: int) -> AcmeArray:
+    return AcmeArray(n for n in range(2, limit) if all(n % d for d in range(2, n)))
