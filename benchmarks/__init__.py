@@ -1,0 +1,1 @@
+"""The benchmark suite: one file a core, over the common base in `benchmarks.common`."""

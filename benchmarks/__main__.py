@@ -1,0 +1,145 @@
+"""``python -m benchmarks``: the whole suite in a short mode on the code that is installed, and a table of its times.
+
+asv does the timing, with five warmed samples a cell. It runs in a folder of its own under ``.asv/bench``, with a
+repository and a machine file made for the occasion, so that it needs neither a clone nor any set-up, and leaves the
+committed results alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from asv.results import iter_results
+from asv.util import human_value
+from rich.console import Console
+from rich.table import Table
+
+from .common import BACKENDS, SIZES
+
+HERE = Path(__file__).resolve().parent
+FOLDER = HERE.parent / ".asv" / "bench"
+SHORT = {"rounds": 1, "repeat": 5, "warmup_time": 0.05, "sample_time": 0.01}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+    parser.add_argument("core", nargs="*", help="cores to run (default: all)")
+    parser.add_argument("--backend", action="append", choices=BACKENDS, help="run this backend alone (repeatable)")
+    parser.add_argument("--size", action="append", choices=SIZES, help="run this size alone (repeatable)")
+    options = parser.parse_args()
+    run(options.core, options.backend or BACKENDS, options.size or SIZES)
+    return show(Console())
+
+
+def run(cores: list[str], backends: list[str], sizes: list[str]) -> None:
+    """Time the chosen cells with asv, in a fresh folder."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    config = {
+        "version": 1,
+        "project": "backbench",
+        "repo": ".",
+        "branches": ["main"],
+        "environment_type": "existing",
+        "pythons": ["same"],
+        "benchmark_dir": os.path.relpath(HERE, FOLDER),
+        "results_dir": "results",
+    }
+    (FOLDER / "asv.conf.json").write_text(json.dumps(config))
+    environment = {
+        **os.environ,
+        # asv looks for the machine's description in the home directory; compiled kernels stay where they always are.
+        "HOME": str(FOLDER),
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
+        # What asv tells the benchmarks in every environment but an existing one.
+        "ASV_CONF_DIR": str(FOLDER),
+        "ASV_ENV_NAME": "existing",
+    }
+
+    def call(*command: str, **options: Any) -> None:
+        subprocess.run(command, cwd=FOLDER, env=environment, check=True, **options)
+
+    identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false"]
+    call("git", "init", "--quiet", "--initial-branch=main")
+    call("git", *identity, "commit", "--quiet", "--allow-empty", "--message=the code that is installed")
+    asv = [sys.executable, "-m", "asv"]
+    call(*asv, "machine", "--yes", "--machine=here", stdout=subprocess.DEVNULL)
+    cells = rf"\('({'|'.join(backends)})', '({'|'.join(sizes)})'\)"
+    call(
+        *asv,
+        "run",
+        "--set-commit-hash=HEAD",
+        "--machine=here",
+        *(f"--bench={core}.*{cells}" for core in cores or [r"\w"]),
+        *(f"--attribute={name}={value}" for name, value in SHORT.items()),
+    )
+
+
+def show(console: Console) -> int:
+    """Print a table a core, and why cells are empty; the number of cells that failed."""
+    (result,) = iter_results(str(FOLDER / "results"))
+    lines = [
+        json.loads(line)
+        for file in (FOLDER / "results" / "here").glob("reasons-*.jsonl")
+        for line in file.read_text().splitlines()
+    ]
+    failed = {(line["function"], line["backend"], line["size"]) for line in lines if line["state"] == "failed"}
+    tables: dict[str, Table] = {}
+    for key in sorted(result.get_all_result_keys()):
+        core, name, _ = key.split(".")
+        function = getattr(import_module(f"benchmarks.{core}"), name).function
+        axes = result.get_result_params(key)
+        backends, sizes = ([value.strip("'") for value in axis] for axis in axes)
+        seconds = dict(zip(product(backends, sizes), result.get_result_value(key, axes), strict=True))
+        for size in sizes:
+            row = [seconds[backend, size] for backend in backends]
+            if not any(map(is_time, row)) and not any((function, backend, size) in failed for backend in backends):
+                continue
+            base = seconds.get(("numpy", size))
+            cells = [
+                "[red]wrong" if (function, backend, size) in failed else cell(seconds[backend, size], base)
+                for backend in backends
+            ]
+            tables.setdefault(core, new_table(core)).add_row(function, size, *cells)
+    for table in tables.values():
+        console.print(table)
+    for reason in sorted({f"{line['backend']}: {line['reason']}" for line in lines}):
+        console.print(reason, style="dim", markup=False, highlight=False)
+    return len(failed)
+
+
+def new_table(core: str) -> Table:
+    table = Table(title=f"{core}: median time, and how many times faster than NumPy", title_justify="left")
+    table.add_column("function", no_wrap=True)
+    table.add_column("size")
+    for backend in BACKENDS:
+        table.add_column(backend, justify="right", no_wrap=True)
+    return table
+
+
+def is_time(value: float | None) -> bool:
+    return value is not None and not math.isnan(value)
+
+
+def cell(seconds: float | None, base: float | None) -> str:
+    if not is_time(seconds):
+        return "–"
+    text = human_value(seconds, "seconds")
+    if not is_time(base):
+        return text
+    ratio = base / seconds
+    return f"{text} [{'green' if ratio > 1.1 else 'yellow' if ratio < 0.9 else 'dim'}]{ratio:5.3g}×[/]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
