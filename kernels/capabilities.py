@@ -32,11 +32,12 @@ def table() -> dict[str, dict[str, str | None]]:
 def markdown() -> str:
     rows = table()
     notes = sorted({note for row in rows.values() for note in row.values() if note})
-    mark = {None: "–", "": "✔"} | {note: f"✔ <sup>{number}</sup>" for number, note in enumerate(notes, 1)}
+    mark: dict[str | None, str] = {None: "–", "": "✔"}
+    mark |= {note: f"✔ <sup>{number}</sup>" for number, note in enumerate(notes, 1)}
     lines = [
         "| function | " + " | ".join(BUILT_IN) + " |",
         "|---|" + ":-:|" * len(BUILT_IN),
-        *(f"| `{name}` | " + " | ".join(map(mark.get, row.values())) + " |" for name, row in rows.items()),
+        *(f"| `{name}` | " + " | ".join(mark[note] for note in row.values()) + " |" for name, row in rows.items()),
         "",
         *(f"<sup>{number}</sup> {note}  " for number, note in enumerate(notes, 1)),
     ]

@@ -29,7 +29,18 @@ from kernels.errors import BackendError, BackendNotInstalledError, BackendWarnin
 from kernels.namesake import refuse_namesake
 from kernels.registry import BUILT_IN, Backend, find, kind_of, third_party
 
-__all__ = ["CONTRACTS", "DEFAULTS", "Contract", "Explanation", "checked", "contract", "explain", "forget_installed", "use_backend"]
+__all__ = [
+    "CONTRACTS",
+    "DEFAULTS",
+    "Contract",
+    "Explanation",
+    "checked",
+    "contract",
+    "default_backend",
+    "explain",
+    "forget_installed",
+    "use_backend",
+]
 
 refuse_namesake()
 
@@ -46,7 +57,7 @@ ORDERS = (BY_ARGUMENT, BY_CONTEXT)
 Predicate = Callable[..., "str | None"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# os.environ.get takes 0.7 µs where the variable is not set, a third of what dispatch may cost; its dict takes 0.02 µs.
+# os.environ.get takes 0.7 µs where the variable is not set, a third of what dispatch may cost; its own dict 0.02 µs.
 _ENVIRONMENT, _KEY = (
     (os.environ._data, os.environ.encodekey(VARIABLE)) if hasattr(os.environ, "_data") else (os.environ, VARIABLE)
 )
@@ -243,24 +254,32 @@ def _warn_once(reason: str) -> None:
     warnings.warn(f"{reason}; the default is used instead", BackendWarning, stacklevel=6)
 
 
-def _default(this: Contract, arguments: Sequence[Any]) -> tuple[Backend, str]:
+def default_backend(function: Callable[..., Any], *arguments: Any, among: Sequence[str] = DEFAULTS) -> str:
+    """Name of the backend that the last rule alone would choose for a call, for a backend that hands work on.
+
+    Neither the context nor the environment is asked, so that the choice cannot lead back to where it is made.
+    """
+    return _default(_contract_of(function), arguments, tuple(among))[0].name
+
+
+def _default(this: Contract, arguments: Sequence[Any], among: tuple[str, ...] = DEFAULTS) -> tuple[Backend, str]:
     able = None
-    for backend, cannot, not_worth in _candidates(this):
+    for backend, cannot, not_worth in _candidates(this, among):
         if cannot is None or cannot(*arguments) is None:
             if not_worth is None or not_worth(*arguments) is None:
                 return backend, BY_DEFAULT
             able = able or backend
     if able is None:
-        raise _obstacle(this, BUILT_IN["python"], BY_DEFAULT, arguments) or AssertionError(this.full_name)
+        raise _obstacle(this, BUILT_IN[among[-1]], BY_DEFAULT, arguments) or AssertionError(this.full_name)
     return able, BY_DEFAULT
 
 
 @functools.cache
-def _candidates(this: Contract) -> list[tuple[Backend, Predicate | None, Predicate | None]]:
-    """The installed `DEFAULTS` that have the function: worked out once, since each microsecond counts."""
+def _candidates(this: Contract, among: tuple[str, ...]) -> list[tuple[Backend, Predicate | None, Predicate | None]]:
+    """The installed ones that have the function: worked out once, since each microsecond counts."""
     return [
         (backend, this.cannot.get(backend.name), this.not_worth.get(backend.name))
-        for backend in map(BUILT_IN.__getitem__, DEFAULTS)
+        for backend in map(BUILT_IN.__getitem__, among)
         if _missing(backend) is None and this.name in backend.functions(this.core)
     ]
 
@@ -274,6 +293,7 @@ def forget_installed() -> None:
     """Look anew for what is installed, after a package was added to the running process."""
     _missing.cache_clear()
     _candidates.cache_clear()
+    _implementation.cache_clear()
 
 
 def _all_backends() -> list[Backend]:
@@ -383,18 +403,18 @@ def explain(
     """
     this = _contract_of(function)
     checked_arguments = this.check(*arguments, **options)
+    chosen: Backend | None = None
+    rule = failure = None
     try:
         chosen, rule = _choose(this, checked_arguments, backend)
     except (BackendError, TypeError) as error:
-        chosen, rule, failure = None, None, error
-    else:
-        failure = None
+        failure = error
     others = {
         other.name: _why_another(this, other, checked_arguments, chosen, rule)
         for other in _all_backends()
         if other is not chosen
     }
-    return Explanation(this.full_name, chosen and chosen.name, rule, others, failure)
+    return Explanation(this.full_name, chosen.name if chosen else None, rule, others, failure)
 
 
 def _why_another(
@@ -423,5 +443,7 @@ def _contract_of(function: str | Callable[..., Any]) -> Contract:
         import difflib
 
         nearest = difflib.get_close_matches(name, CONTRACTS, n=3, cutoff=0.4)
-        raise ValueError(f"there is no function {function!r}; the nearest are {', '.join(nearest or sorted(CONTRACTS))}")
+        raise ValueError(
+            f"there is no function {function!r}; the nearest are {', '.join(nearest or sorted(CONTRACTS))}"
+        )
     return CONTRACTS[name]

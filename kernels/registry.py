@@ -219,7 +219,8 @@ class Dask(Backend):
     def compute(self, result: Any) -> Any:
         return result.compute() if self.owns(type(result)) else result
 
-    to_numpy = compute
+    def to_numpy(self, array: Any) -> Any:
+        return array.compute()
 
 
 class Sparse(Backend):
@@ -281,7 +282,7 @@ def find(name: Any, rule: str) -> Backend:
 
 
 @functools.cache
-def _owner(array_type: type) -> Backend | None:
+def _owner(array_type: Any) -> Backend | None:
     if array_type.__module__ in ("builtins", "numpy", "array"):
         return None
     for backend in BUILT_IN.values():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from kernels import dispatch, registry
 from kernels.registry import BUILT_IN, find
 
 
@@ -27,9 +30,40 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="session")
 def backend(request):
-    """Name of a backend that can run here."""
-    if reason := find(request.param, "chosen by --backend").why_not():
-        if request.config.getoption("--backend"):
-            pytest.fail(f"{request.param} was asked for, but cannot run: {reason}")
-        pytest.skip(f"{request.param}: {reason}")
-    return request.param
+    """Name of a backend that can run here; without a GPU, CuPy's kernels run in the emulator."""
+    asked = request.config.getoption("--backend")
+    reason = find(request.param, "chosen by --backend").why_not()
+    if reason is None:
+        yield request.param
+    elif asked:
+        pytest.fail(f"{request.param} was asked for, but cannot run: {reason}")
+    elif request.param == "cupy" and (why_not_emulated := emulation()) is None:
+        import fake_cupy
+
+        with fake_cupy.installed(seed=0):
+            forget()
+            yield request.param
+        forget()
+    else:
+        pytest.skip(f"{request.param}: {reason}" + (f"; {why_not_emulated}" if request.param == "cupy" else ""))
+
+
+@pytest.fixture(scope="session")
+def emulated(backend):
+    """Whether the backend's kernels run in the emulator, so that sizes should be small."""
+    return hasattr(sys.modules.get("cupy"), "counts")
+
+
+def emulation() -> str | None:
+    """Why CUDA kernels cannot be emulated here, or None if they can."""
+    if reason := BUILT_IN["numpy"].why_not():
+        return reason
+    import emulator
+
+    return emulator.missing()
+
+
+def forget() -> None:
+    """Let dispatch look anew for packages, types and implementations."""
+    dispatch.forget_installed()
+    registry._owner.cache_clear()

@@ -1,4 +1,4 @@
-"""Numba's cache and threads: never a stale binary, never an error for want of a cache, safe in threads and after fork."""
+"""Numba's cache and threads: never a stale binary, no error for want of a cache, safe in threads and after fork."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def pack(tmp_path):
     def run(cache=tmp_path / "cache"):
         path = os.pathsep.join([str(tmp_path), str(Path(kernels.__file__).parent.parent)])
         environment = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(cache), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run([sys.executable, "-c", MAIN], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN], env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         value, hits, warned, *text = done.stdout.split(maxsplit=3)
         return int(value), int(hits), int(warned), " ".join(text)
@@ -64,7 +66,9 @@ def test_a_change_in_another_file_is_never_answered_by_a_stale_binary(pack, file
     stamp = changed.stat()
     text = changed.read_text()
     changed.write_text(text.replace(old, new))
-    os.utime(changed, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as an unpacked archive or a git checkout may leave it
+    os.utime(
+        changed, ns=(stamp.st_atime_ns, stamp.st_mtime_ns)
+    )  # as an unpacked archive or a git checkout may leave it
     assert pack()[:2] == ({"callee.py": 0, "constants.py": 60}[file], 0)
     changed.write_text(text)
     assert pack()[:2] == (20, 1)

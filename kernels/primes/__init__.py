@@ -35,8 +35,6 @@ def _interval(start: Any, stop: Any, *, maximum: int | None = None) -> tuple[int
     return start, max(start, integer("stop", stop, minimum=0, maximum=maximum))
 
 
-
-
 def _beyond_words(*bounds: int) -> str | None:
     return "its 64-bit integers end at 2**63" if bounds[-1] > INT64_END else None
 
@@ -196,8 +194,8 @@ def count_below(limit: int, *, backend: str | None = None) -> int:
 
     Notes
     -----
-    O(n**(3/4) / log n) time by a sweep over the distinct values of n // k, or O(n**(2/3)) by the Lagarias-Miller-Odlyzko
-    method [1]_ with the improvements of Deleglise and Rivat [2]_; O(sqrt(n)) memory.
+    O(n**(3/4) / log n) time by a sweep over the distinct values of n // k, or O(n**(2/3)) by the method of Lagarias,
+    Miller and Odlyzko [1]_ with the improvements of Deleglise and Rivat [2]_; O(sqrt(n)) memory.
 
     References
     ----------
