@@ -21,7 +21,7 @@ if sys.implementation.name == "pypy":
         return [item for item, flag in zip(items, flags) if flag]  # noqa: B905
 
     def ones(length: int) -> list[int]:
-        """As many ones, in the type that `running_sums` adds up fastest: here one type for all, which PyPy compiles best."""
+        """As many ones, in the type that suits `running_sums`: here a single one, which PyPy compiles best."""
         return [1] * length
 
     def running_sums(values: list[int], stops: list[int]) -> list[int]:
