@@ -366,7 +366,7 @@ def installed(seed: int = 0) -> Iterator[types.ModuleType]:
     mine = {"cupy": sys.modules[__name__], **{m.__name__: m for m in (cuda, cuda.driver, cuda.runtime)}}
 
     def ours(name: str) -> bool:
-        return name.endswith(".on_cupy") or name.split(".")[0] in ("cupy", "cupy_backends")
+        return name.endswith(".on_cupy") or name.split(".")[0] in ("cupy", "cupy_backends", "cupyx")
 
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if ours(name)}
     sys.modules.update(mine)
