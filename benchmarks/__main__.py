@@ -2,7 +2,8 @@
 
 asv does the timing, with five warmed samples a cell. It runs in a folder of its own under ``.asv/bench``, with a
 repository and a machine file made for the occasion, so that it needs neither a clone nor any set-up, and leaves the
-committed results alone.
+committed results alone. asv and rich are imported where they are used, because asv imports this file too, in environments
+that have neither.
 """
 
 from __future__ import annotations
@@ -19,11 +20,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from asv.results import iter_results
-from asv.util import human_value
-from rich.console import Console
-from rich.table import Table
-
 from .common import BACKENDS, SIZES
 
 HERE = Path(__file__).resolve().parent
@@ -38,7 +34,7 @@ def main() -> int:
     parser.add_argument("--size", action="append", choices=SIZES, help="run this size alone (repeatable)")
     options = parser.parse_args()
     run(options.core, options.backend or BACKENDS, options.size or SIZES)
-    return show(Console())
+    return show()
 
 
 def run(cores: list[str], backends: list[str], sizes: list[str]) -> None:
@@ -85,8 +81,12 @@ def run(cores: list[str], backends: list[str], sizes: list[str]) -> None:
     )
 
 
-def show(console: Console) -> int:
+def show() -> int:
     """Print a table a core, and why cells are empty; the number of cells that failed."""
+    from asv.results import iter_results
+    from rich.console import Console
+
+    console = Console()
     (result,) = iter_results(str(FOLDER / "results"))
     lines = [
         json.loads(line)
@@ -94,7 +94,7 @@ def show(console: Console) -> int:
         for line in file.read_text().splitlines()
     ]
     failed = {(line["function"], line["backend"], line["size"]) for line in lines if line["state"] == "failed"}
-    tables: dict[str, Table] = {}
+    tables: dict[str, Any] = {}
     for key in sorted(result.get_all_result_keys()):
         core, name, _ = key.split(".")
         function = getattr(import_module(f"benchmarks.{core}"), name).function
@@ -118,7 +118,9 @@ def show(console: Console) -> int:
     return len(failed)
 
 
-def new_table(core: str) -> Table:
+def new_table(core: str) -> Any:
+    from rich.table import Table
+
     table = Table(title=f"{core}: median time, and how many times faster than NumPy", title_justify="left")
     table.add_column("function", no_wrap=True)
     table.add_column("size")
@@ -134,6 +136,8 @@ def is_time(value: float | None) -> bool:
 def cell(seconds: float | None, base: float | None) -> str:
     if not is_time(seconds):
         return "–"
+    from asv.util import human_value
+
     text = human_value(seconds, "seconds")
     if not is_time(base):
         return text

@@ -160,9 +160,8 @@ def between(start: int, stop: int, *, backend: str | None = None) -> Any:
     -----
     O((stop - start) log log stop + sqrt(stop)) time by segments, so `start` may be large. Where the range is much
     shorter than sqrt(stop), its candidates are tested one by one instead, by strong pseudoprime tests to bases that
-    are proven to leave no exception: the first thirteen primes [1]_, or J. Sinclair's
-    seven, checked against J. Feitsma's
-    list of all base-2 pseudoprimes below 2**64.
+    are proven to leave no exception: the first thirteen primes [1]_, or J. Sinclair's seven, checked against
+    J. Feitsma's list of all base-2 pseudoprimes below 2**64.
 
     References
     ----------
