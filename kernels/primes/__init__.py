@@ -6,6 +6,8 @@ Results are computed from nothing on each call: no tables are shipped and none a
 
 from __future__ import annotations
 
+import sys
+from math import isqrt
 from typing import Any
 
 from kernels.checks import integer
@@ -48,12 +50,48 @@ def _beyond_proof(start: int, stop: int) -> str | None:
     return f"no test of single numbers is proven beyond {PROVEN}" if stop > PROVEN else None
 
 
+def _beyond_memory(limit: int) -> str | None:
+    return "the values of n // k for so large an n fit into no memory" if limit > INT64_END else None
+
+
+def _rank_beyond_memory(k: int) -> str | None:
+    return _beyond_memory(50 * k)  # no less than the k-th prime as far as 2**63
+
+
+def _sieved_sooner(*bounds: int) -> str | None:
+    numbers = bounds[-1] - bounds[0] + isqrt(bounds[-1]) if len(bounds) == 2 else bounds[0]
+    return "NumPy sieves so few numbers before Numba is loaded" if numbers < 10**6 else None
+
+
+def _counted_sooner(limit: int) -> str | None:
+    return "NumPy answers in less than half a millisecond, long before Numba is loaded" if limit < 10**7 else None
+
+
+def _ranked_sooner(k: int) -> str | None:
+    return _counted_sooner(10 * k)
+
+
+def _looped_sooner(limit: int) -> str | None:
+    if sys.implementation.name == "pypy":
+        return "PyPy compiles the plain loops to faster code than NumPy's calls"
+    return "plain Python answers sooner than NumPy's calls begin to pay" if limit < 10**4 else None
+
+
+def _rank_looped_sooner(k: int) -> str | None:
+    return _looped_sooner(10 * k)
+
+
 WORDS = dict.fromkeys(("numpy", "numba", "cupy", "dask", "sparse"), _beyond_words)
-RANKS = dict.fromkeys(WORDS, _rank_beyond_words)
+PROOF = WORDS | {"python": _beyond_proof}
+MEMORY = WORDS | {"python": _beyond_memory}
+RANKS = dict.fromkeys(WORDS, _rank_beyond_words) | {"python": _rank_beyond_memory}
+SIEVED = {"numba": _sieved_sooner}
+COUNTED = {"numba": _counted_sooner, "numpy": _looped_sooner}
+RANKED = {"numba": _ranked_sooner, "numpy": _rank_looped_sooner}
 NOTES = {"sparse": "container only", "cupy": "not yet verified on a GPU"}
 
 
-@contract(notes=NOTES)
+@contract(not_worth=SIEVED, notes=NOTES)
 def sieve(limit: int, *, backend: str | None = None) -> Any:
     """Tell of each integer from 0 to `limit` - 1 whether it is prime.
 
@@ -96,7 +134,7 @@ def sieve(limit: int, *, backend: str | None = None) -> Any:
     return checked(_listed("limit", limit))
 
 
-@contract(notes=NOTES)
+@contract(not_worth=SIEVED, notes=NOTES)
 def below(limit: int, *, backend: str | None = None) -> Any:
     """List the primes below `limit`, ascending.
 
@@ -133,7 +171,7 @@ def below(limit: int, *, backend: str | None = None) -> Any:
     return checked(_listed("limit", limit))
 
 
-@contract(notes=NOTES)
+@contract(not_worth=SIEVED, notes=NOTES)
 def between(start: int, stop: int, *, backend: str | None = None) -> Any:
     """List the primes p with `start` <= p < `stop`, ascending.
 
@@ -176,7 +214,7 @@ def between(start: int, stop: int, *, backend: str | None = None) -> Any:
     return checked(*_interval(start, stop, maximum=INT64_END))
 
 
-@contract(notes=NOTES, cannot=WORDS)
+@contract(cannot=MEMORY, not_worth=COUNTED, notes=NOTES)
 def count_below(limit: int, *, backend: str | None = None) -> int:
     """Count the primes below `limit` without listing them: pi(limit - 1).
 
@@ -219,7 +257,7 @@ def count_below(limit: int, *, backend: str | None = None) -> int:
     return checked(integer("limit", limit, minimum=0))
 
 
-@contract(notes=NOTES, cannot=WORDS)
+@contract(cannot=MEMORY, not_worth=COUNTED, notes=NOTES)
 def sum_below(limit: int, *, backend: str | None = None) -> int:
     """Sum the primes below `limit` without listing them.
 
@@ -255,7 +293,7 @@ def sum_below(limit: int, *, backend: str | None = None) -> int:
     return checked(integer("limit", limit, minimum=0))
 
 
-@contract(notes=NOTES, cannot=WORDS | {"python": _beyond_proof})
+@contract(cannot=PROOF, not_worth=SIEVED, notes=NOTES)
 def count_between(start: int, stop: int, *, backend: str | None = None) -> int:
     """Count the primes p with `start` <= p < `stop`.
 
@@ -291,7 +329,7 @@ def count_between(start: int, stop: int, *, backend: str | None = None) -> int:
     return checked(*_interval(start, stop))
 
 
-@contract(notes=NOTES, cannot=WORDS | {"python": _beyond_proof})
+@contract(cannot=PROOF, not_worth=SIEVED, notes=NOTES)
 def sum_between(start: int, stop: int, *, backend: str | None = None) -> int:
     """Sum the primes p with `start` <= p < `stop`.
 
@@ -327,7 +365,7 @@ def sum_between(start: int, stop: int, *, backend: str | None = None) -> int:
     return checked(*_interval(start, stop))
 
 
-@contract(notes=NOTES, cannot=RANKS)
+@contract(cannot=RANKS, not_worth=RANKED, notes=NOTES)
 def nth(k: int, *, backend: str | None = None) -> int:
     """Return the `k`-th prime; the first is 2.
 
@@ -363,7 +401,7 @@ def nth(k: int, *, backend: str | None = None) -> int:
     return checked(integer("k", k, minimum=1))
 
 
-@contract(notes=NOTES, cannot=RANKS)
+@contract(cannot=RANKS, not_worth=RANKED, notes=NOTES)
 def sum_first(k: int, *, backend: str | None = None) -> int:
     """Sum the first `k` primes.
 

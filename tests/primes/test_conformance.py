@@ -137,6 +137,12 @@ def test_windows_beyond_a_word():
         primes.count_between(10**25, 10**25 + 100)
 
 
+@pytest.mark.parametrize("function", ["count_below", "sum_below", "nth", "sum_first"])
+def test_what_no_backend_can_do_is_refused_at_once(function):
+    with pytest.raises(UnsupportedError, match="Supported by: no backend"):
+        getattr(primes, function)(10**30)
+
+
 @given(start=st.integers(0, 10**12) | st.integers(0, 10**4), length=st.integers(0, 5000))
 @settings(max_examples=25, deadline=None)
 def test_windows_agree_with_the_oracle(backend, start, length):
