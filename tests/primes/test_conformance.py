@@ -75,8 +75,8 @@ def listed_mask(mask):
 
 def test_small_windows(backend):
     step = 1 if backend in ("python", "numpy", "numba") else 13
-    for start in range(0, 70, step):
-        for stop in range(start, 75, step):
+    for start in range(0, 115, step):
+        for stop in range(start, 120, step):
             expected = [p for p in BY_TRIAL if start <= p < stop]
             assert listed(primes.between(start, stop, backend=backend)) == expected
             assert primes.count_between(start, stop, backend=backend) == len(expected)
