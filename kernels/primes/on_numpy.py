@@ -19,7 +19,6 @@ from kernels.primes.strong_pseudoprime import primes_in_window
 __all__ = [
     "below",
     "between",
-    "count_and_sum_below",
     "count_below",
     "count_between",
     "nth",
@@ -178,7 +177,7 @@ def sum_below(limit: int) -> int:
     return lmo_numpy.sum_powers(limit - 1, 1)[0] if limit > SIEVED else sum_between(0, limit)
 
 
-def count_and_sum_below(limit: int) -> tuple[int, int]:
+def _count_and_sum_below(limit: int) -> tuple[int, int]:
     if limit <= SIEVED:
         return count_between(0, limit), sum_between(0, limit)
     count, total = lmo_numpy.sum_powers(limit - 1, 0, 1)
@@ -190,7 +189,7 @@ def nth(k: int) -> int:
 
 
 def sum_first(k: int) -> int:
-    return nth_prime.sum_first(k, count_and_sum_below, between, _total)
+    return nth_prime.sum_first(k, _count_and_sum_below, between, _total)
 
 
 def _total(primes: np.ndarray) -> int:

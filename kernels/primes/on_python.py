@@ -19,7 +19,6 @@ from kernels.primes.strong_pseudoprime import primes_in_window
 __all__ = [
     "below",
     "between",
-    "count_and_sum_below",
     "count_below",
     "count_between",
     "nth",
@@ -72,7 +71,7 @@ def sum_below(limit: int) -> int:
     return lmo_python.sum_powers(limit - 1, 1)[0]
 
 
-def count_and_sum_below(limit: int) -> tuple[int, int]:
+def _count_and_sum_below(limit: int) -> tuple[int, int]:
     if limit <= SIEVED:
         return count_below(limit), sum_below(limit)
     count, total = lmo_python.sum_powers(limit - 1, 0, 1)
@@ -103,7 +102,7 @@ def nth(k: int) -> int:
 
 
 def sum_first(k: int) -> int:
-    return nth_prime.sum_first(k, count_and_sum_below, between)
+    return nth_prime.sum_first(k, _count_and_sum_below, between)
 
 
 def _few(start: int, stop: int) -> bool:
