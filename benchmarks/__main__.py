@@ -2,8 +2,8 @@
 
 asv does the timing, with five warmed samples a cell. It runs in a folder of its own under ``.asv/bench``, with a
 repository and a machine file made for the occasion, so that it needs neither a clone nor any set-up, and leaves the
-committed results alone. asv and rich are imported where they are used, because asv imports this file too, in environments
-that have neither.
+committed results alone. asv and rich are imported where they are used, because asv imports this file too, in
+environments that have neither.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def run(cores: list[str], backends: list[str], sizes: list[str]) -> None:
         "--set-commit-hash=HEAD",
         "--machine=here",
         *(f"--bench={core}.*{cells}" for core in cores or [r"\w"]),
+        *([] if cores else ["--bench=^overhead"]),
         *(f"--attribute={name}={value}" for name, value in SHORT.items()),
     )
 
@@ -95,10 +96,15 @@ def show() -> int:
     ]
     failed = {(line["function"], line["backend"], line["size"]) for line in lines if line["state"] == "failed"}
     tables: dict[str, Any] = {}
+    overheads = []
     for key in sorted(result.get_all_result_keys()):
         core, name, _ = key.split(".")
-        function = getattr(import_module(f"benchmarks.{core}"), name).function
         axes = result.get_result_params(key)
+        function = getattr(getattr(import_module(f"benchmarks.{core}"), name), "function", None)
+        if function is None:
+            values = result.get_result_value(key, axes)
+            overheads += [(key, *pair) for pair in zip(product(*axes), values, strict=True)]
+            continue
         backends, sizes = ([value.strip("'") for value in axis] for axis in axes)
         seconds = dict(zip(product(backends, sizes), result.get_result_value(key, axes), strict=True))
         for size in sizes:
@@ -113,6 +119,8 @@ def show() -> int:
             tables.setdefault(core, new_table(core)).add_row(function, size, *cells)
     for table in tables.values():
         console.print(table)
+    for key, parameters, value in overheads:
+        console.print(f"{key}({', '.join(parameters)})", f"{value:.4g}", highlight=False)
     for reason in sorted({f"{line['backend']}: {line['reason']}" for line in lines}):
         console.print(reason, style="dim", markup=False, highlight=False)
     return len(failed)

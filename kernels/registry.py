@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import sys
 from typing import Any, NamedTuple
 
@@ -199,13 +198,18 @@ class Dask(Backend):
         if "distributed" not in sys.modules:
             return None
         try:
-            return sys.modules["distributed"].default_client()
+            client = sys.modules["distributed"].default_client()
         except ValueError:
             return None
+        return None if client.asynchronous else client
 
     def threads(self) -> int | None:
         client = self._client()
-        return sum(client.nthreads().values()) if client else os.cpu_count()
+        if client:
+            return sum(client.nthreads().values())
+        from dask.system import CPU_COUNT
+
+        return CPU_COUNT
 
     def device(self) -> str | None:
         client = self._client()
@@ -299,9 +303,10 @@ def kind_of(value: Any) -> Backend | None:
     TypeError
         For an array that no backend owns (a torch tensor, say): moving its data is the caller's explicit act.
     """
-    owner = _owner(type(value))
+    array_type: Any = type(value)
+    owner = _owner(array_type)
     if owner is None and hasattr(value, "__dlpack__") and not hasattr(value, "__array_interface__"):
-        kind = f"{type(value).__module__}.{type(value).__name__}"
+        kind = f"{array_type.__module__}.{array_type.__name__}"
         raise TypeError(f"no backend takes arrays of type {kind}; convert it first, for example with kernels.to_numpy")
     return owner
 
@@ -327,8 +332,8 @@ def to_numpy(array: Any) -> Any:
     >>> kernels.to_numpy(kernels.primes.below(10, backend="python"))
     array([2, 3, 5, 7])
     """
-    owner = _owner(type(array)) or BUILT_IN["python"]
-    return owner.to_numpy(array)
+    array_type: Any = type(array)
+    return (_owner(array_type) or BUILT_IN["python"]).to_numpy(array)
 
 
 def backends() -> dict[str, BackendStatus]:

@@ -92,7 +92,7 @@ def plan_for(limit: int, sums: bool, alpha: float | None = None, beta: float = 2
     """Bounds and tables for a limit of 10**5 or more; y = alpha x^(1/3) and z = beta y balance easy and hard leaves."""
     x = limit - 1
     root = isqrt(x)
-    alpha = alpha or (log(x) / 17.4) ** 3.5
+    alpha = alpha or max(1, (log(x) / 17.4) ** 3.5)
     y = min(root, int(alpha * cube_root(x)) + 1)
     z = min(root, int(beta * y))
     words = np.zeros(root // WORD + 1, np.uint64)

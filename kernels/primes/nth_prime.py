@@ -12,7 +12,7 @@ from typing import Any
 
 from kernels.primes.riemann import riemann_r_inverse
 
-__all__ = ["nth", "sum_first"]
+__all__ = ["exact_sum", "nth", "sum_first"]
 
 Primes = Any  # ascending, of any array type with len, slices and items that int() takes
 LISTED = 1000  # up to this k, sieving from 0 costs less than counting
@@ -70,3 +70,8 @@ def _width(missing: int, x: int) -> int:
     """Length of a window next to x that most often holds `missing` primes (three standard deviations to spare)."""
     density = log(x + 1.2 * missing * log(missing + 2) + 3)
     return int((missing + 3 * sqrt(missing) + 3) * density)
+
+
+def exact_sum(primes: Any) -> int:
+    """Exact sum of an ascending int64 array: as long as what its items exceed the first by adds up to below 2**63."""
+    return int(primes[0]) * len(primes) + int((primes - primes[0]).sum())

@@ -43,12 +43,7 @@ def nth(k: int) -> int:
 
 
 def sum_first(k: int) -> int:
-    return nth_prime.sum_first(k, count_and_sum_below, between, _total)
-
-
-def _total(primes: np.ndarray) -> int:
-    """Exact as long as what the primes exceed the first by adds up to less than 2**63."""
-    return int(primes[0]) * len(primes) + int((primes - primes[0]).sum())
+    return nth_prime.sum_first(k, count_and_sum_below, between, nth_prime.exact_sum)
 
 
 def _off_wheel(start: int, stop: int) -> list[int]:

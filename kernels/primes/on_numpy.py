@@ -189,9 +189,4 @@ def nth(k: int) -> int:
 
 
 def sum_first(k: int) -> int:
-    return nth_prime.sum_first(k, _count_and_sum_below, between, _total)
-
-
-def _total(primes: np.ndarray) -> int:
-    first = int(primes[0])
-    return first * len(primes) + int((primes - first).sum())
+    return nth_prime.sum_first(k, _count_and_sum_below, between, nth_prime.exact_sum)

@@ -20,11 +20,11 @@ if sys.implementation.name == "pypy":
         """The items whose flags are set."""
         return [item for item, flag in zip(items, flags) if flag]  # noqa: B905
 
-    def ones(length: int) -> list[int]:
+    def ones(length: int) -> bytearray | list[int]:
         """As many ones, in the type that suits `running_sums`: here a single one, which PyPy compiles best."""
         return [1] * length
 
-    def running_sums(values: list[int], stops: list[int]) -> list[int]:
+    def running_sums(values: bytearray | list[int], stops: list[int]) -> list[int]:
         """The sums of the values before each of the rising stops."""
         sums, total, i = [], 0, 0
         for stop in stops:
@@ -50,7 +50,7 @@ else:
     def select(items: Iterable[int], flags: Iterable[int]) -> list[int]:
         return list(compress(items, flags))
 
-    def ones(length: int) -> bytearray:
+    def ones(length: int) -> bytearray | list[int]:
         return bytearray(b"\1") * length
 
     def running_sums(values: bytearray | list[int], stops: list[int]) -> list[int]:

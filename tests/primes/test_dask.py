@@ -28,7 +28,9 @@ RANGES = [(0, 0), (0, 3), (2, 3), (7, 7), (0, 300_000), (299_977, 600_011), (10*
 
 @pytest.fixture(scope="module")
 def client():
+    # A LocalCluster gives up a worker that is away at the end of this time, even if that is for a second death.
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
         distributed.LocalCluster(2, threads_per_worker=1, memory_limit="1 GiB", dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -186,7 +188,7 @@ def test_a_worker_that_is_killed_changes_nothing(client, n, tmp_path):
         finally:
             client.unregister_worker_plugin("killer")
     killed = int((tmp_path / "killed").read_text())
-    client.wait_for_workers(n)
+    client.wait_for_workers(n, timeout=60)
     assert killed in before
     assert killed not in client.run(os.getpid).values()
     assert count == len(primes.between(start, stop, backend="numpy"))
