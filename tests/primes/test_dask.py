@@ -11,11 +11,12 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
+
+import numpy as np  # noqa: E402
 
 import kernels  # noqa: E402
 from kernels import primes  # noqa: E402

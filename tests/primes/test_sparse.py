@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 sparse = pytest.importorskip("sparse")
+
+import numpy as np  # noqa: E402
 
 import kernels  # noqa: E402
 from kernels import primes  # noqa: E402
