@@ -9,6 +9,7 @@ environments that have neither.
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import math
 import os
@@ -83,7 +84,7 @@ def run(cores: list[str], backends: list[str], sizes: list[str]) -> None:
 
 
 def show() -> int:
-    """Print a table a core, and why cells are empty; the number of cells that failed."""
+    """Print a table a function, the overheads, and why cells are empty; the number of cells that failed."""
     from asv.results import iter_results
     from rich.console import Console
 
@@ -95,45 +96,44 @@ def show() -> int:
         for line in file.read_text().splitlines()
     ]
     failed = {(line["function"], line["backend"], line["size"]) for line in lines if line["state"] == "failed"}
-    tables: dict[str, Any] = {}
-    overheads = []
+    console.print("[bold]Median times, and how many times faster than NumPy")
     for key in sorted(result.get_all_result_keys()):
-        core, name, _ = key.split(".")
+        module, name, method = key.split(".")
+        kind = getattr(import_module(f"benchmarks.{module}"), name)
         axes = result.get_result_params(key)
-        function = getattr(getattr(import_module(f"benchmarks.{core}"), name), "function", None)
-        if function is None:
-            values = result.get_result_value(key, axes)
-            overheads += [(key, *pair) for pair in zip(product(*axes), values, strict=True)]
-            continue
-        backends, sizes = ([value.strip("'") for value in axis] for axis in axes)
-        seconds = dict(zip(product(backends, sizes), result.get_result_value(key, axes), strict=True))
-        for size in sizes:
-            row = [seconds[backend, size] for backend in backends]
-            if not any(map(is_time, row)) and not any((function, backend, size) in failed for backend in backends):
-                continue
-            base = seconds.get(("numpy", size))
-            cells = [
-                "[red]wrong" if (function, backend, size) in failed else cell(seconds[backend, size], base)
-                for backend in backends
-            ]
-            tables.setdefault(core, new_table(core)).add_row(function, size, *cells)
-    for table in tables.values():
-        console.print(table)
-    for key, parameters, value in overheads:
-        console.print(f"{key}({', '.join(parameters)})", f"{value:.4g}", highlight=False)
+        values = zip(product(*axes), result.get_result_value(key, axes), strict=True)
+        if hasattr(kind, "function"):
+            seconds = {tuple(map(ast.literal_eval, at)): value for at, value in values}
+            console.print(table_of(kind, seconds, failed))
+        else:
+            for at, value in values:
+                text = duration(value) if method.startswith("time") else f"{value:.3g} {kind.unit}"
+                console.print(f"{key}({', '.join(at)}): {text}", highlight=False)
     for reason in sorted({f"{line['backend']}: {line['reason']}" for line in lines}):
         console.print(reason, style="dim", markup=False, highlight=False)
     return len(failed)
 
 
-def new_table(core: str) -> Any:
+def table_of(kind: Any, seconds: dict[tuple[str, str], float | None], failed: set[tuple[str, str, str]]) -> Any:
+    """A row a size, a column for each backend that has a time or a wrong result."""
     from rich.table import Table
 
-    table = Table(title=f"{core}: median time, and how many times faster than NumPy", title_justify="left")
-    table.add_column("function", no_wrap=True)
-    table.add_column("size")
-    for backend in BACKENDS:
-        table.add_column(backend, justify="right", no_wrap=True)
+    function = kind.function
+    columns = [
+        backend
+        for backend in BACKENDS
+        if any(is_time(seconds[backend, size]) or (function, backend, size) in failed for size in SIZES)
+    ]
+    calls = "; ".join(f"{size}: {', '.join(map(str, kind.cases[size].arguments))}" for size in SIZES)
+    table = Table(title=f"[bold]{function}[/] ({calls})", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("", width=6)
+    for backend in columns:
+        table.add_column(backend, justify="right", width=13)
+    for size in SIZES:
+        base = seconds["numpy", size]
+        cells = ["[red]wrong" if (function, b, size) in failed else cell(seconds[b, size], base) for b in columns]
+        if any(cells):
+            table.add_row(size, *cells)
     return table
 
 
@@ -143,14 +143,18 @@ def is_time(value: float | None) -> bool:
 
 def cell(seconds: float | None, base: float | None) -> str:
     if not is_time(seconds):
-        return "–"
+        return ""
+    if not is_time(base):
+        return duration(seconds)
+    ratio = base / seconds
+    color = "green" if ratio > 1.1 else "yellow" if ratio < 0.9 else "dim"
+    return f"{duration(seconds)} [{color}]×{ratio:<5.{2 if ratio < 100 else 3}g}[/]"
+
+
+def duration(seconds: float) -> str:
     from asv.util import human_value
 
-    text = human_value(seconds, "seconds")
-    if not is_time(base):
-        return text
-    ratio = base / seconds
-    return f"{text} [{'green' if ratio > 1.1 else 'yellow' if ratio < 0.9 else 'dim'}]{ratio:5.3g}×[/]"
+    return human_value(seconds, "seconds").strip()
 
 
 if __name__ == "__main__":
