@@ -13,12 +13,11 @@ n^(1/2), not n^(1/3): that keeps the table, up to z = n / y, in O(n^(1/2)) memor
 from __future__ import annotations
 
 from bisect import bisect_right
-from itertools import accumulate
 from math import isqrt
 from operator import mul
 from typing import NamedTuple
 
-from kernels.primes.python_loops import cross_off, ones, running_sums, select
+from kernels.primes.python_loops import RoughNumbers, cross_off, dot, prefix_sums, select
 
 __all__ = ["odd_sieve", "sum_powers"]
 
@@ -97,7 +96,7 @@ def _sum(power: int, z: int, primes: list[int], numbers: list[int], mu: list[int
     steps = [0] * (z + 1)
     for p, step in zip(primes, f, strict=True):
         steps[p] = step
-    return Sum(power, f, list(accumulate(steps)), list(map(mul, mu, numbers)) if power else mu)
+    return Sum(power, f, prefix_sums(steps), list(map(mul, mu, numbers)) if power else mu)
 
 
 def _products_of_two(n: int, primes: list[int], s: Sum) -> int:
@@ -109,8 +108,8 @@ def _ordinary_leaves(n: int, numbers: list[int], s: Sum) -> int:
     on_wheel = [0] * TURN
     for spoke in SPOKES:
         on_wheel[spoke] = 1
-    counts = list(accumulate(on_wheel))
-    offsets = list(accumulate(map(mul, on_wheel, range(TURN))))
+    counts = prefix_sums(on_wheel)
+    offsets = prefix_sums(list(map(mul, on_wheel, range(TURN))))
     total = 0
     for m, weight in zip(numbers, s.weights, strict=True):
         turns, rest = divmod(n // m, TURN)
@@ -123,12 +122,11 @@ def _ordinary_leaves(n: int, numbers: list[int], s: Sum) -> int:
 
 
 def _special_leaves(n: int, y: int, primes: list[int], numbers: list[int], kinds: list[Sum]) -> list[int]:
-    """Leaves f(m p) phi(n / m p, pi(p) - 1), signed, for p up to z^(1/2); the tables lose p's multiples in its turn."""
+    """Leaves f(m p) phi(n / m p, pi(p) - 1), signed, for p up to z^(1/2)."""
     z = n // y
-    tables = [[*range(1, z + 1, 2)] if s.power else ones((z + 1) // 2) for s in kinds]
+    rough = RoughNumbers(z, [s.power for s in kinds])
     for p in WHEEL[1:]:
-        for table in tables:
-            cross_off(table, p // 2, p)
+        rough.cross_off(p)
     numbers, weights = numbers[:], [s.weights[:] for s in kinds]
     totals = [0] * len(kinds)
     for p in primes:
@@ -139,22 +137,17 @@ def _special_leaves(n: int, y: int, primes: list[int], numbers: list[int], kinds
             kept = [m % p for m in numbers]
             numbers, weights = select(numbers, kept), [select(w, kept) for w in weights]
         x = n // p
-        # phi comes from the table where x / m >= p^2, is a sum over primes from there to p, and then 1.
+        # phi is a sum over rough numbers where x / m >= p^2, is a sum over primes from there to p, and then 1.
         begin = bisect_right(numbers, y // p)
         middle = max(begin, bisect_right(numbers, x // (p * p)))
         end = max(begin, bisect_right(numbers, x // p))
-        stops = [(x // m + 1) // 2 for m in numbers[begin:middle]]
-        stops.reverse()
+        leaves = rough.sums(x, numbers[begin:middle])
         places = [x // m for m in numbers[middle:end]]
-        for k, (s, w, table) in enumerate(zip(kinds, weights, tables, strict=True)):
-            up_to = s.up_to
-            falling = running_sums(table, stops)
-            falling.reverse()
-            leaves = sum(map(mul, w[begin:middle], falling))
-            leaves += sum([weight * up_to[place] for weight, place in zip(w[middle:end], places, strict=True)])
-            leaves += sum(w[middle:]) - up_to[p - 1] * sum(w[middle:end])
-            totals[k] += leaves * p**s.power
-            cross_off(table, p // 2, p)
+        for k, (s, w, phi) in enumerate(zip(kinds, weights, leaves, strict=True)):
+            up_to, before = s.up_to, s.up_to[p - 1] - 1
+            phi += [up_to[place] - before for place in places]
+            totals[k] += (dot(w[begin:end], phi) + sum(w[end:])) * p**s.power
+        rough.cross_off(p)
     return totals
 
 
@@ -166,7 +159,7 @@ def _leaves_of_two_primes(n: int, y: int, third: int, primes: list[int], first: 
     """
     f, up_to = s.f, s.up_to
     reach = bisect_right(primes, isqrt(n // primes[first]))
-    equal = [0, *accumulate([g * (g - 2 * up_to[p]) for p, g in zip(primes[:reach], f[:reach], strict=True)])]
+    equal = [0, *prefix_sums([g * (g - 2 * up_to[p]) for p, g in zip(primes[:reach], f[:reach], strict=True)])]
     total = 0
     for i in range(first, last):
         p = primes[i]
