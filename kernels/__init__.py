@@ -5,7 +5,8 @@ would run a call and why, `backends` which ones this machine has.
 """
 
 from kernels import primes
-from kernels.dispatch import explain, use_backend
+from kernels.dispatch import use_backend
+from kernels.explain import explain
 from kernels.registry import backends, to_numpy
 
 __version__ = "0.1.0"

@@ -18,26 +18,23 @@ import contextlib
 import functools
 import importlib
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from numbers import Number
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+from kernels import registry, transfer
 from kernels.errors import BackendError, BackendNotInstalledError, BackendWarning, UnsupportedError
 from kernels.namesake import refuse_namesake
-from kernels.registry import BUILT_IN, Backend, find, kind_of, third_party
+from kernels.registry import BUILT_IN, Backend, find, third_party
 
 __all__ = [
     "CONTRACTS",
     "DEFAULTS",
     "Contract",
-    "Explanation",
     "checked",
     "contract",
     "default_backend",
-    "explain",
     "forget_installed",
     "use_backend",
 ]
@@ -54,6 +51,8 @@ BY_VARIABLE = f"preferred by {VARIABLE}"
 BY_DEFAULT = "the default"
 ORDERS = (BY_ARGUMENT, BY_CONTEXT)
 
+EVERY_OTHER = "every other"
+
 Predicate = Callable[..., "str | None"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -62,6 +61,7 @@ _ENVIRONMENT, _KEY = (
     (os.environ._data, os.environ.encodekey(VARIABLE)) if hasattr(os.environ, "_data") else (os.environ, VARIABLE)
 )
 
+_broken: dict[Backend, str] = {}
 _context: ContextVar[str | None] = ContextVar("backend", default=None)
 
 
@@ -80,7 +80,8 @@ def use_backend(name: str | None) -> contextlib.AbstractContextManager[None]:
 
     Notes
     -----
-    The choice belongs to the current thread or task: threads that are started in the block do not inherit it.
+    The choice belongs to the current thread or task. A `threading.Thread` started in the block does not inherit it;
+    tasks of asyncio and `asyncio.to_thread` do, since they copy the context.
 
     Examples
     --------
@@ -122,7 +123,8 @@ class Contract:
         Positions of the array arguments.
     cannot, not_worth : mapping of str to callable
         For a backend, a function of the checked arguments that returns the reason why this call is impossible there,
-        or is answered sooner elsewhere; None where there is no such reason.
+        or is answered sooner elsewhere; None where there is no such reason. What `cannot` says of `EVERY_OTHER` holds
+        for the backends that it does not name, a third party's among them.
     notes : mapping of str to str
         What the capability table says of a backend beside that it has the function.
     """
@@ -150,8 +152,11 @@ class Contract:
         """Why `backend`, were it installed, could not run this call."""
         if self.name not in backend.functions(self.core):
             return f"it has no {self.full_name}"
-        cannot = self.cannot.get(backend.name)
+        cannot = self.limits_of(backend)
         return cannot(*arguments) if cannot else None
+
+    def limits_of(self, backend: Backend) -> Predicate | None:
+        return self.cannot.get(backend.name) or self.cannot.get(EVERY_OTHER)
 
     def why_not_worth(self, backend: Backend, arguments: Sequence[Any]) -> str | None:
         """Why another backend is likely to answer this call sooner."""
@@ -178,8 +183,13 @@ def contract(
         @functools.wraps(check)
         def function(*args: Any, backend: str | None = None, **options: Any) -> Any:
             arguments = check(*args, **options)
-            chosen, rule = _choose(this, arguments, backend)
-            return _run(this, arguments, chosen, rule)
+            chosen, rule = choose(this, arguments, backend)
+            try:
+                run = _implementation(this, chosen)
+            except ImportError as error:
+                _give_up(chosen, rule, error)
+                return function(*args, backend=backend, **options)
+            return transfer.run(run, this.arrays, arguments, chosen, named=rule in ORDERS)
 
         function.contract = this  # type: ignore[attr-defined]
         return function  # type: ignore[return-value]
@@ -187,8 +197,16 @@ def contract(
     return decorate
 
 
-def _choose(this: Contract, arguments: Sequence[Any], argument: str | None) -> tuple[Backend, str]:
-    owner = _owner_of(this, arguments) if this.arrays else None
+def choose(
+    this: Contract, arguments: Sequence[Any], argument: str | None, *, quiet: bool = False
+) -> tuple[Backend, str]:
+    """The backend that runs a call and the rule that chose it; `quiet` keeps a preference's warning for later."""
+    owner = None
+    if this.arrays:
+        try:
+            owner = transfer.owner(tuple([type(arguments[position]) for position in this.arrays]))
+        except TypeError as error:
+            raise TypeError(f"{this.full_name}: {error}") from None
     name, rule = (argument, BY_ARGUMENT) if argument is not None else (_context.get(), BY_CONTEXT)
     if name is not None:
         backend = find(name, rule)
@@ -200,25 +218,10 @@ def _choose(this: Contract, arguments: Sequence[Any], argument: str | None) -> t
     elif owner is not None:
         backend, rule = owner, BY_ARRAYS
     else:
-        return _prefer(this, arguments) or _default(this, arguments)
-    if error := _obstacle(this, backend, rule, arguments):
-        raise error
+        return _prefer(this, arguments, quiet) or _default(this, arguments)
+    if obstacle := _obstacle(this, backend, rule, arguments):
+        raise obstacle
     return backend, rule
-
-
-def _owner_of(this: Contract, arguments: Sequence[Any]) -> Backend | None:
-    """The backend to which the array arguments belong; NumPy arrays and lists bind nothing beside no other kind."""
-    arrays = [arguments[position] for position in this.arrays if arguments[position] is not None]
-    owners = {kind_of(array) for array in arrays}
-    named = sorted(owner.name for owner in owners if owner is not None)
-    if len(named) > 1:
-        raise TypeError(f"{this.full_name} was given arrays of {' and '.join(named)}; convert all to one kind")
-    if named and None in owners and any(hasattr(array, "__array_interface__") for array in arrays):
-        raise TypeError(
-            f"{this.full_name} was given NumPy arrays beside arrays of {named[0]}; convert the NumPy arrays to "
-            f"{named[0]}, or the others with kernels.to_numpy"
-        )
-    return next((owner for owner in owners if owner is not None), None)
 
 
 def _obstacle(this: Contract, backend: Backend, rule: str, arguments: Sequence[Any]) -> BackendError | None:
@@ -226,7 +229,7 @@ def _obstacle(this: Contract, backend: Backend, rule: str, arguments: Sequence[A
     if reason := _missing(backend):
         return BackendNotInstalledError(f"{backend.name} ({rule}) cannot run here: {reason}")
     if reason := this.why_impossible(backend, arguments):
-        able = [other.name for other in _all_backends() if not this.why_impossible(other, arguments)]
+        able = [other.name for other in all_backends() if not this.why_impossible(other, arguments)]
         return UnsupportedError(
             f"{backend.name} ({rule}) does not support this call of {this.full_name}: {reason}. "
             f"Supported by: {', '.join(able) or 'no backend'}"
@@ -234,24 +237,33 @@ def _obstacle(this: Contract, backend: Backend, rule: str, arguments: Sequence[A
     return None
 
 
-def _prefer(this: Contract, arguments: Sequence[Any]) -> tuple[Backend, str] | None:
+def _prefer(this: Contract, arguments: Sequence[Any], quiet: bool) -> tuple[Backend, str] | None:
     """The backend in the environment variable; one warning for each reason for which it could not serve."""
     if not _ENVIRONMENT.get(_KEY):
         return None
-    try:
-        backend = find(os.environ[VARIABLE], BY_VARIABLE)
-        error = _obstacle(this, backend, BY_VARIABLE, arguments)
-    except BackendError as unknown:
-        error = unknown
-    if error is None:
-        return backend, BY_VARIABLE
-    _warn_once(str(error))
+    preferred = _preferred(os.environ[VARIABLE])
+    if isinstance(preferred, BackendError):
+        reason = preferred
+    elif (obstacle := _obstacle(this, preferred, BY_VARIABLE, arguments)) is None:
+        return preferred, BY_VARIABLE
+    else:
+        reason = obstacle
+    if not quiet:
+        _warn_once(str(reason))
     return None
 
 
 @functools.cache
+def _preferred(name: str) -> Backend | BackendError:
+    try:
+        return find(name, BY_VARIABLE)
+    except BackendError as error:
+        return error
+
+
+@functools.cache
 def _warn_once(reason: str) -> None:
-    warnings.warn(f"{reason}; the default is used instead", BackendWarning, stacklevel=6)
+    warnings.warn(f"{reason}; the default is used instead", BackendWarning, stacklevel=5)
 
 
 def default_backend(function: Callable[..., Any], *arguments: Any, among: Sequence[str] = DEFAULTS) -> str:
@@ -259,7 +271,7 @@ def default_backend(function: Callable[..., Any], *arguments: Any, among: Sequen
 
     Neither the context nor the environment is asked, so that the choice cannot lead back to where it is made.
     """
-    return _default(_contract_of(function), arguments, tuple(among))[0].name
+    return _default(contract_of(function), arguments, tuple(among))[0].name
 
 
 def _default(this: Contract, arguments: Sequence[Any], among: tuple[str, ...] = DEFAULTS) -> tuple[Backend, str]:
@@ -278,7 +290,7 @@ def _default(this: Contract, arguments: Sequence[Any], among: tuple[str, ...] = 
 def _candidates(this: Contract, among: tuple[str, ...]) -> list[tuple[Backend, Predicate | None, Predicate | None]]:
     """The installed ones that have the function: worked out once, since each microsecond counts."""
     return [
-        (backend, this.cannot.get(backend.name), this.not_worth.get(backend.name))
+        (backend, this.limits_of(backend), this.not_worth.get(backend.name))
         for backend in map(BUILT_IN.__getitem__, among)
         if _missing(backend) is None and this.name in backend.functions(this.core)
     ]
@@ -286,17 +298,28 @@ def _candidates(this: Contract, among: tuple[str, ...]) -> list[tuple[Backend, P
 
 @functools.cache
 def _missing(backend: Backend) -> str | None:
-    return backend.why_not()
+    return _broken.get(backend) or backend.why_not()
+
+
+def _give_up(backend: Backend, rule: str, error: ImportError) -> None:
+    """Treat a backend that is installed but cannot be imported as missing, or raise if it was not our choice."""
+    reason = f"it is installed, but cannot be imported: {error}"
+    if rule not in (BY_VARIABLE, BY_DEFAULT):
+        raise BackendNotInstalledError(f"{backend.name} ({rule}) cannot run here: {reason}") from error
+    forget_installed()
+    _broken[backend] = reason
+    warnings.warn(f"{backend.name} ({rule}): {reason}", BackendWarning, stacklevel=3)
 
 
 def forget_installed() -> None:
     """Look anew for what is installed, after a package was added to the running process."""
-    _missing.cache_clear()
-    _candidates.cache_clear()
-    _implementation.cache_clear()
+    _broken.clear()
+    ours = (_missing, _candidates, _implementation, _preferred)
+    for cached in (*ours, transfer.owner, transfer.moves, registry.owner_of, registry.third_party):
+        cached.cache_clear()
 
 
-def _all_backends() -> list[Backend]:
+def all_backends() -> list[Backend]:
     return [*BUILT_IN.values(), *third_party().values()]
 
 
@@ -305,134 +328,7 @@ def _implementation(this: Contract, backend: Backend) -> Callable[..., Any]:
     return getattr(importlib.import_module(backend.implementation(this.core)), this.name)
 
 
-def _run(this: Contract, arguments: Sequence[Any], backend: Backend, rule: str) -> Any:
-    run = _implementation(this, backend)
-    given = this.arrays and [position for position in this.arrays if arguments[position] is not None]
-    if not given:
-        result = run(*arguments)
-        return result if rule in ORDERS else _as_numpy(backend, result)
-    arguments = list(arguments)
-    own = [backend.owns(type(arguments[position])) for position in given]
-    as_given = any(own) and not any(_is_numpy(arguments[position]) for position in given)
-    for position, is_own in zip(given, own, strict=True):
-        if not is_own and not isinstance(arguments[position], Number):
-            arguments[position] = backend.from_numpy(_numpy().asarray(arguments[position]))
-    result = run(*arguments)
-    return result if as_given else _as_numpy(backend, result)
-
-
-def _as_numpy(backend: Backend, result: Any) -> Any:
-    """`result` with the backend's own arrays turned into NumPy's, in tuples too; untouched where NumPy is missing."""
-    if isinstance(result, tuple):
-        items = [_as_numpy(backend, item) for item in result]
-        return type(result)(*items) if hasattr(result, "_fields") else tuple(items)
-    if backend.owns(type(result)) and _missing(BUILT_IN["numpy"]) is None:
-        return backend.to_numpy(result)
-    return result
-
-
-def _is_numpy(value: Any) -> bool:
-    return "numpy" in sys.modules and isinstance(value, sys.modules["numpy"].ndarray)
-
-
-def _numpy() -> Any:
-    if reason := _missing(BUILT_IN["numpy"]):
-        raise BackendNotInstalledError(f"this kind of argument needs NumPy: {reason}")
-    return importlib.import_module("numpy")
-
-
-class Explanation(NamedTuple):
-    """Which backend would run a call, by which rule, and why each other one would not.
-
-    Attributes
-    ----------
-    function : str
-    backend : str or None
-        None where the call would raise `error`.
-    rule : str or None
-    others : dict of str to str
-        For every other backend the reason why it would not run.
-    error : Exception or None
-    """
-
-    function: str
-    backend: str | None
-    rule: str | None
-    others: Mapping[str, str]
-    error: Exception | None = None
-
-    def __str__(self) -> str:
-        verdict = f"raises {type(self.error).__name__}: {self.error}" if self.error else f"{self.backend}: {self.rule}"
-        width = max(map(len, self.others), default=0)
-        return "\n".join(
-            [f"{self.function} -> {verdict}"] + [f"  not {name:<{width}}  {why}" for name, why in self.others.items()]
-        )
-
-
-def explain(
-    function: str | Callable[..., Any], /, *arguments: Any, backend: str | None = None, **options: Any
-) -> Explanation:
-    """Tell which backend would run a call, without running it.
-
-    Parameters
-    ----------
-    function : str or callable
-        A public function or its name, as in ``"primes.sum_below"``.
-    *arguments, **options
-        What the function would be called with.
-    backend : str, optional
-        As the function itself takes it.
-
-    Returns
-    -------
-    Explanation
-        Print it, or read its fields.
-
-    Raises
-    ------
-    ValueError
-        If there is no such function, or the function refuses the arguments.
-    TypeError
-        Likewise.
-
-    Examples
-    --------
-    >>> import kernels
-    >>> kernels.explain("primes.sum_below", 10**9, backend="python").rule
-    'chosen by the argument backend='
-    """
-    this = _contract_of(function)
-    checked_arguments = this.check(*arguments, **options)
-    chosen: Backend | None = None
-    rule = failure = None
-    try:
-        chosen, rule = _choose(this, checked_arguments, backend)
-    except (BackendError, TypeError) as error:
-        failure = error
-    others = {
-        other.name: _why_another(this, other, checked_arguments, chosen, rule)
-        for other in _all_backends()
-        if other is not chosen
-    }
-    return Explanation(this.full_name, chosen.name if chosen else None, rule, others, failure)
-
-
-def _why_another(
-    this: Contract, other: Backend, arguments: Sequence[Any], chosen: Backend | None, rule: str | None
-) -> str:
-    reason = other.why_not_installed() or this.why_impossible(other, arguments)
-    if reason is not None:
-        return reason
-    if chosen is None:
-        return "it was not asked for"
-    if rule != BY_DEFAULT:
-        return f"{chosen.name} was {rule}"
-    if other.name not in DEFAULTS:
-        return "it never runs unasked: name it to use it"
-    return this.why_not_worth(other, arguments) or f"{chosen.name} comes before it"
-
-
-def _contract_of(function: str | Callable[..., Any]) -> Contract:
+def contract_of(function: str | Callable[..., Any]) -> Contract:
     if not isinstance(function, str):
         found = getattr(function, "contract", None)
         if not isinstance(found, Contract):

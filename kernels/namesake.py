@@ -10,7 +10,11 @@ __all__ = ["refuse_namesake"]
 def refuse_namesake() -> None:
     """Raise `ImportError` if the distribution ``kernels`` was installed into the folder of this package."""
     folder = os.path.dirname(os.path.abspath(__file__))
-    for name in os.listdir(os.path.dirname(folder)):
+    try:
+        names = os.listdir(os.path.dirname(folder))
+    except NotADirectoryError:  # in a zip file
+        return
+    for name in names:
         if name.startswith("kernels-") and name.endswith((".dist-info", ".egg-info")):
             raise ImportError(
                 f"{folder} belongs to backbench and to {name} at once, and files of one have replaced files of the "

@@ -7,17 +7,41 @@ point group ``backbench.backends``.
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
+import os
 import sys
+import warnings
 from typing import Any, NamedTuple
 
-from kernels.errors import UnknownBackendError
+from kernels.errors import BackendNotInstalledError, BackendWarning, UnknownBackendError
 
-__all__ = ["BUILT_IN", "Backend", "BackendStatus", "backends", "find", "kind_of", "third_party", "to_numpy"]
+__all__ = [
+    "BUILT_IN",
+    "Backend",
+    "BackendStatus",
+    "backends",
+    "find",
+    "import_numpy",
+    "owner_of",
+    "third_party",
+    "to_numpy",
+]
 
 
 def is_importable(module: str) -> bool:
-    return module in sys.modules or importlib.util.find_spec(module) is not None
+    if module in sys.modules:
+        return sys.modules[module] is not None
+    return importlib.util.find_spec(module) is not None
+
+
+def import_numpy() -> Any:
+    """NumPy, or an error that says how to install it."""
+    if reason := BUILT_IN["numpy"].why_not():
+        raise BackendNotInstalledError(f"this needs NumPy: {reason}")
+    import numpy as np
+
+    return np
 
 
 class BackendStatus(NamedTuple):
@@ -88,7 +112,10 @@ class Backend:
             spec = None
         if spec is None or spec.loader is None:
             return frozenset()
-        tree = ast.parse(spec.loader.get_source(module))  # type: ignore[attr-defined]
+        source = spec.loader.get_source(module)  # type: ignore[attr-defined]
+        if source is None:  # compiled and shipped without its source
+            return frozenset(vars(importlib.import_module(module)))
+        tree = ast.parse(source)
         names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         imported = (node.names for node in tree.body if isinstance(node, ast.ImportFrom))
         return frozenset(names.union(alias.asname or alias.name for aliases in imported for alias in aliases))
@@ -111,7 +138,8 @@ class Backend:
         if self.arrays is None:
             return False
         module, name = self.arrays
-        return module in sys.modules and issubclass(array_type, getattr(sys.modules[module], name))
+        known = getattr(sys.modules.get(module), name, None)  # None, too, while another thread is importing the module
+        return known is not None and issubclass(array_type, known)
 
     def from_numpy(self, array: Any) -> Any:
         return array
@@ -137,7 +165,7 @@ class Python(Backend):
     """Lists, and the buffers of the standard library: `array.array` for numbers, `bytearray` for a mask."""
 
     def owns(self, array_type: type) -> bool:
-        return issubclass(array_type, (list, bytearray)) or (
+        return issubclass(array_type, (list, tuple, range, bytearray)) or (
             "array" in sys.modules and issubclass(array_type, sys.modules["array"].array)
         )
 
@@ -145,12 +173,27 @@ class Python(Backend):
         return array.tolist()
 
     def to_numpy(self, array: Any) -> Any:
-        import numpy as np
-
-        return np.frombuffer(array, dtype=bool) if isinstance(array, bytearray) else np.asarray(array)
+        np = import_numpy()
+        if hasattr(array, "mask"):
+            raise TypeError("a masked array would lose its mask; fill it first")
+        if isinstance(array, bytearray):
+            return np.frombuffer(array, dtype=bool)
+        if getattr(array, "typecode", None) == "q":
+            return np.asarray(array).view(np.int64)  # NumPy takes the code for C's long long, a type of its own
+        if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray):
+            return np.from_dlpack(array)
+        result = np.asarray(array)
+        if result.dtype == object and result.ndim == 0:
+            raise TypeError(f"{type(array).__module__}.{type(array).__name__} is nothing that NumPy takes for an array")
+        return result
 
 
 class Numba(Backend):
+    def why_not(self) -> str | None:
+        if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+            return "NUMBA_DISABLE_JIT switches it off"
+        return super().why_not()
+
     def threads(self) -> int | None:
         from kernels.jit import n_threads
 
@@ -159,16 +202,17 @@ class Numba(Backend):
 
 class CuPy(Backend):
     def why_not(self) -> str | None:
-        reason = self.why_not_installed()
-        if reason is None:
+        if reason := self.why_not_installed():
+            return reason
+        try:
             import cupy
-
-            try:
-                if cupy.cuda.runtime.getDeviceCount() == 0:
-                    reason = "CuPy is installed, but this machine has no CUDA device"
-            except cupy.cuda.runtime.CUDARuntimeError as error:
-                reason = f"CuPy is installed, but no CUDA device answers: {error}"
-        return reason
+        except ImportError as error:
+            return f"CuPy is installed, but cannot be imported: {error}"
+        try:
+            devices = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            return f"CuPy is installed, but no CUDA device answers: {error}"
+        return None if devices else "CuPy is installed, but this machine has no CUDA device"
 
     def from_numpy(self, array: Any) -> Any:
         import cupy
@@ -247,7 +291,13 @@ BUILT_IN: dict[str, Backend] = {
         Python("python", (), "nothing to install"),
         Backend("numpy", ("numpy",), _pip("numpy")),
         Numba("numba", ("numba", "scipy"), _pip("numba"), cpython_only=True),
-        CuPy("cupy", ("cupy",), _pip("cuda12") + ' or "backbench[cuda13]"', ("cupy", "ndarray"), cpython_only=True),
+        CuPy(
+            "cupy",
+            ("cupy",),
+            _pip("cuda12") + "  (for CUDA 12; else backbench[cuda13])",
+            ("cupy", "ndarray"),
+            cpython_only=True,
+        ),
         Dask("dask", ("dask", "numpy"), _pip("dask"), ("dask.array", "Array"), cpython_only=True),
         Sparse("sparse", ("sparse",), _pip("sparse"), ("sparse", "SparseArray"), cpython_only=True),
     )
@@ -256,17 +306,23 @@ BUILT_IN: dict[str, Backend] = {
 
 @functools.cache
 def third_party() -> dict[str, Backend]:
-    """The backends that other packages bring; a name that is taken already is refused."""
+    """The backends that other packages bring. One that cannot be had is left out, with a warning that says why."""
     import importlib.metadata
 
     found: dict[str, Backend] = {}
     for entry in importlib.metadata.entry_points(group="backbench.backends"):
-        backend = entry.load()
-        if not isinstance(backend, Backend) or backend.name != entry.name:
-            raise TypeError(f"entry point {entry.name} = {entry.value} must be a kernels.registry.Backend of that name")
-        if entry.name in BUILT_IN or entry.name in found:
-            raise ValueError(f"entry point {entry.name} = {entry.value} takes the name of another backend")
-        found[entry.name] = backend
+        try:
+            backend = entry.load()
+            if not isinstance(backend, Backend) or backend.name != entry.name:
+                raise TypeError("it must be a kernels.registry.Backend of that name")
+            if entry.name in BUILT_IN or entry.name in found:
+                raise ValueError("another backend has that name")
+        except Exception as error:  # whatever a stranger's module raises
+            warnings.warn(
+                f"entry point {entry.name} = {entry.value} is left out: {error}", BackendWarning, stacklevel=2
+            )
+        else:
+            found[entry.name] = backend
     return found
 
 
@@ -286,29 +342,26 @@ def find(name: Any, rule: str) -> Backend:
 
 
 @functools.cache
-def _owner(array_type: Any) -> Backend | None:
-    if array_type.__module__ in ("builtins", "numpy", "array"):
-        return None
-    for backend in BUILT_IN.values():
-        if backend.owns(array_type):
-            return backend
-    return next((backend for backend in third_party().values() if backend.owns(array_type)), None)
-
-
-def kind_of(value: Any) -> Backend | None:
-    """The backend whose own array `value` is; None for NumPy arrays, lists and whatever is no array.
+def owner_of(array_type: Any) -> Backend | None:
+    """The backend whose own arrays are of this type; None for NumPy arrays, lists and whatever is no array.
 
     Raises
     ------
     TypeError
-        For an array that no backend owns (a torch tensor, say): moving its data is the caller's explicit act.
+        For an array that no backend owns (a torch tensor, say), and for masked arrays, whose masks would be lost.
     """
-    array_type: Any = type(value)
-    owner = _owner(array_type)
-    if owner is None and hasattr(value, "__dlpack__") and not hasattr(value, "__array_interface__"):
-        kind = f"{array_type.__module__}.{array_type.__name__}"
+    if array_type.__module__ in ("builtins", "numpy", "array"):
+        return None
+    for backend in (*BUILT_IN.values(), *third_party().values()):
+        if backend.arrays is not None and backend.owns(array_type):
+            return backend
+    kind = f"{array_type.__module__}.{array_type.__name__}"
+    if hasattr(array_type, "mask"):
+        raise TypeError(f"masks would be lost, so no backend takes {kind}; fill it first")
+    is_array = hasattr(array_type, "__dlpack__") or (hasattr(array_type, "shape") and hasattr(array_type, "dtype"))
+    if is_array and not hasattr(array_type, "__array_interface__"):
         raise TypeError(f"no backend takes arrays of type {kind}; convert it first, for example with kernels.to_numpy")
-    return owner
+    return None
 
 
 def to_numpy(array: Any) -> Any:
@@ -326,14 +379,23 @@ def to_numpy(array: Any) -> Any:
         `array` itself where it is one; a copy of a device's memory, the computed values of a lazy array, or the dense
         form of a sparse one.
 
+    Raises
+    ------
+    TypeError
+        If NumPy sees no array in it.
+    BackendNotInstalledError
+        If NumPy is not installed.
+
     Examples
     --------
     >>> import kernels
     >>> kernels.to_numpy(kernels.primes.below(10, backend="python"))
     array([2, 3, 5, 7])
     """
-    array_type: Any = type(array)
-    return (_owner(array_type) or BUILT_IN["python"]).to_numpy(array)
+    for backend in (*BUILT_IN.values(), *third_party().values()):
+        if backend.arrays is not None and backend.owns(type(array)):
+            return backend.to_numpy(array)
+    return BUILT_IN["python"].to_numpy(array)
 
 
 def backends() -> dict[str, BackendStatus]:
@@ -353,15 +415,14 @@ def backends() -> dict[str, BackendStatus]:
 
 
 def _status(backend: Backend) -> BackendStatus:
-    why_not = backend.why_not()
+    why_not, threads, device = backend.why_not(), None, None
+    if why_not is None:
+        try:
+            threads, device = backend.threads(), backend.device()
+        except ImportError as error:
+            why_not = f"it is installed, but cannot be imported: {error}"
     return BackendStatus(
-        name=backend.name,
-        available=why_not is None,
-        why_not=why_not,
-        install=backend.install,
-        versions=_versions(backend),
-        threads=None if why_not else backend.threads(),
-        device=None if why_not else backend.device(),
+        backend.name, why_not is None, why_not, backend.install, _versions(backend), threads=threads, device=device
     )
 
 

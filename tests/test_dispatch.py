@@ -47,12 +47,10 @@ def missing(monkeypatch):
 @pytest.fixture
 def acme(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "third_party"))
-    registry.third_party.cache_clear()
-    registry._owner.cache_clear()
+    dispatch.forget_installed()
     yield "acme"
     monkeypatch.undo()
-    registry.third_party.cache_clear()
-    registry._owner.cache_clear()
+    dispatch.forget_installed()
 
 
 def chosen(function, *arguments, **options):
@@ -272,6 +270,36 @@ def test_numpy_in_numpy_out(name):
 
 def test_lists_stay_lists_on_python():
     assert toy.scale([1, 2], 3, backend="python") == [3, 6]
+    assert toy.scale((1, 2), 3, backend="python") == [3, 6]
+    assert toy.scale(range(1, 3), 3, backend="python") == [3, 6]
+
+
+@needs_numpy
+def test_lists_come_back_as_numpy_where_python_was_not_asked_for(monkeypatch):
+    """What comes back depends on what went in, not on a value that made another backend worth it."""
+    import numpy as np
+
+    assert type(toy.scale([1, 2], 0)) is np.ndarray
+    monkeypatch.setenv("BACKBENCH_BACKEND", "python")
+    assert type(toy.scale([1, 2], 3)) is np.ndarray
+
+
+@needs_numpy
+def test_subclasses_of_lists_bind_nothing():
+    class Rows(list):
+        pass
+
+    assert toy.scale(Rows([1, 2]), 3, backend="numpy").tolist() == [3, 6]
+
+
+@needs_numpy
+def test_masked_arrays_are_refused():
+    import numpy as np
+
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for call in (lambda: toy.scale(masked, 2), lambda: kernels.to_numpy(masked)):
+        with pytest.raises(TypeError, match="fill it first"):
+            call()
 
 
 @needs_numpy
@@ -302,7 +330,9 @@ def test_results_without_arrays_in():
 @needs_numpy
 def test_to_numpy():
     assert kernels.to_numpy([1, 2]).tolist() == [1, 2]
-    assert kernels.to_numpy(array("q", [1, 2])).dtype == "int64"
+    assert kernels.to_numpy(array("q", [1, 2])).dtype.type is kernels.to_numpy([1]).dtype.type
+    with pytest.raises(TypeError, match="nothing that NumPy takes for an array"):
+        kernels.to_numpy(object())
     assert kernels.to_numpy(bytearray([0, 1])).tolist() == [False, True]
 
 
@@ -369,7 +399,7 @@ def test_explain_refuses():
 
 def test_backends():
     found = kernels.backends()
-    assert list(found)[:6] == list(registry.BUILT_IN)
+    assert list(found)[: len(registry.BUILT_IN)] == list(registry.BUILT_IN)
     assert found["python"].available
     for status in found.values():
         assert status.available == (status.why_not is None)
@@ -401,14 +431,66 @@ def test_third_party_arrays(acme):
         assert kernels.to_numpy(result).tolist() == [3, 6]
 
 
-def test_third_party_must_be_a_backend(acme, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("numpy", "acme:backend", "must be a kernels.registry.Backend of that name"),
+        ("broken", "no_such_module:backend", "No module named"),
+        ("strange", "acme:AcmeArray", "must be a kernels.registry.Backend"),
+    ],
+)
+def test_third_party_that_cannot_be_had_is_left_out(acme, monkeypatch, tmp_path, name, value, reason):
     folder = tmp_path / "bad-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1.0\n")
-    (folder / "entry_points.txt").write_text("[backbench.backends]\nnumpy = acme:backend\n")
+    (folder / "entry_points.txt").write_text(f"[backbench.backends]\n{name} = {value}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(TypeError, match=r"must be a kernels\.registry\.Backend of that name"):
-        kernels.backends()
+    with pytest.warns(BackendWarning, match=f"{name} = {value} is left out: .*{reason}"):
+        assert list(kernels.backends()) == [*registry.BUILT_IN, "acme"]
+    assert kernels.primes.below(12, backend="acme").items == [2, 3, 5, 7, 11]
+
+
+def test_third_party_shares_the_limits_of_every_other(acme, monkeypatch):
+    monkeypatch.setattr(registry.find("acme", "").__class__, "functions", lambda self, core: {"count_below"})
+    assert chosen("primes.count_below", 10, backend="acme")[0] == "acme"
+    with pytest.raises(UnsupportedError, match="64-bit"):
+        kernels.primes.count_below(2**63 + 5, backend="acme")
+
+
+# What is installed but broken
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Makes a backend's module fail on import, as Numba does beside a NumPy that it does not know yet."""
+
+    def spoil(name):
+        real = dispatch.importlib.import_module
+
+        def fail(module):
+            if module.endswith(f".on_{name}"):
+                raise ImportError(f"{name} needs something older")
+            return real(module)
+
+        monkeypatch.setattr(dispatch.importlib, "import_module", fail)
+        dispatch.forget_installed()
+
+    yield spoil
+    monkeypatch.undo()
+    dispatch.forget_installed()
+
+
+@needs_numpy
+def test_default_passes_over_what_cannot_be_imported(broken):
+    broken("numpy")
+    with pytest.warns(BackendWarning, match="numpy .the default.: it is installed, but cannot be imported"):
+        assert toy.scale([1, 2], 2).tolist() == [2, 4]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert chosen(toy.scale, [1, 2], 2)[0] == "python"
+    dispatch.forget_installed()
+    with pytest.raises(BackendNotInstalledError, match=r"chosen by the argument.*needs something older"):
+        toy.scale([1, 2], 2, backend="numpy")
 
 
 # Cost
@@ -420,11 +502,16 @@ def test_dispatch_takes_two_microseconds(monkeypatch):
         pytest.skip("stated for CPython without tracing")
     import timeit
 
-    function = kernels.primes.sum_below
-    monkeypatch.setattr(dispatch, "_implementation", lambda this, backend: int)
-    names = {"function": function, "check": function.contract.check, "limit": LARGE}
+    monkeypatch.setattr(dispatch, "_implementation", lambda this, backend: lambda *arguments: 0)
+    calls = [(kernels.primes.sum_below, (LARGE,))]
+    if HAS_NUMPY:
+        import numpy as np
 
-    def microseconds(statement):
-        return min(timeit.repeat(statement, globals=names, number=5_000, repeat=50)) / 5_000 * 1e6
+        calls += [(toy.scale, (np.ones(3), 2)), (toy.scale, (np.ones(3), 2, np.ones(3)))]
+    for function, arguments in calls:
+        names = {"function": function, "check": function.contract.check, "arguments": arguments}
 
-    assert microseconds("function(limit)") - microseconds("check(limit)") < 2
+        def microseconds(statement, names=names):
+            return min(timeit.repeat(statement, globals=names, number=5_000, repeat=50)) / 5_000 * 1e6
+
+        assert microseconds("function(*arguments)") - microseconds("check(*arguments)") < 2

@@ -1,6 +1,5 @@
 """What `import kernels` does, and what it must not."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -60,6 +59,5 @@ def test_another_package_of_the_same_name(tmp_path):
     assert "pip uninstall kernels" in mixed.stderr
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
 def test_types_are_shipped():
     assert (Path(kernels.__file__).parent / "py.typed").exists()

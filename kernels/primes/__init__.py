@@ -7,11 +7,19 @@ Results are computed from nothing on each call: no tables are shipped and none a
 from __future__ import annotations
 
 import sys
-from math import isqrt
-from typing import Any
+from math import isqrt, log
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-from kernels.checks import integer
-from kernels.dispatch import checked, contract
+from kernels.checks import integer, physical_memory
+from kernels.dispatch import EVERY_OTHER, checked, contract
+
+if TYPE_CHECKING:
+    from array import array
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    OnNumPy: TypeAlias = Literal["numpy", "numba"] | None
 
 __all__ = [
     "below",
@@ -26,6 +34,7 @@ __all__ = [
 ]
 
 INT64_END = 2**63
+LARGEST_GPU = 2**40  # bytes; how much this machine's has is told by its driver, which only the backend asks
 PROVEN = 3317044064679887385961981  # Sorenson and Webster's bound for the first thirteen primes
 
 
@@ -35,19 +44,23 @@ def _listed(name: str, value: Any) -> int:
 
 def _interval(start: Any, stop: Any, *, maximum: int | None = None) -> tuple[int, int]:
     start = integer("start", start, minimum=0, maximum=maximum)
-    return start, max(start, integer("stop", stop, minimum=0, maximum=maximum))
+    stop = integer("stop", stop, minimum=0, maximum=maximum)
+    return (start, stop) if start < stop else (0, 0)
 
 
-def _beyond_words(*bounds: int) -> str | None:
-    return "its 64-bit integers end at 2**63" if bounds[-1] > INT64_END else None
+# What a backend cannot do
+
+
+def _beyond_words(limit: int) -> str | None:
+    return "its 64-bit integers end at 2**63" if limit > INT64_END else None
+
+
+def _range_beyond_words(start: int, stop: int) -> str | None:
+    return _beyond_words(stop)
 
 
 def _rank_beyond_words(k: int) -> str | None:
-    return "the k-th prime may exceed its 64-bit integers, which end at 2**63" if k > 2 * 10**17 else None
-
-
-def _beyond_proof(start: int, stop: int) -> str | None:
-    return f"no test of single numbers is proven beyond {PROVEN}" if stop > PROVEN else None
+    return _beyond_words(50 * k)  # no less than the k-th prime as far as 2**63
 
 
 def _beyond_memory(limit: int) -> str | None:
@@ -55,7 +68,41 @@ def _beyond_memory(limit: int) -> str | None:
 
 
 def _rank_beyond_memory(k: int) -> str | None:
-    return _beyond_memory(50 * k)  # no less than the k-th prime as far as 2**63
+    return _beyond_memory(50 * k)
+
+
+def _range_beyond_proof(start: int, stop: int) -> str | None:
+    return f"no test of single numbers is proven beyond {PROVEN}" if stop > PROVEN else None
+
+
+def _mask_beyond_memory(limit: int) -> str | None:
+    return _beyond(physical_memory(), limit)
+
+
+def _list_beyond_memory(*bounds: int) -> str | None:
+    return _beyond(physical_memory(), _list_size(*bounds))
+
+
+def _mask_beyond_gpus(limit: int) -> str | None:
+    return _beyond(LARGEST_GPU, limit)
+
+
+def _list_beyond_gpus(*bounds: int) -> str | None:
+    return _beyond(LARGEST_GPU, _list_size(*bounds))
+
+
+def _list_size(*bounds: int) -> float:
+    start, stop = bounds if len(bounds) == 2 else (0, *bounds)
+    return 8 * (stop - start) / log(stop + 2)
+
+
+def _beyond(memory: float, size: float) -> str | None:
+    if size <= memory:
+        return None
+    return f"the array would take {size / 2**30:,.0f} GiB, and there are {memory / 2**30:,.0f} GiB of memory"
+
+
+# Where another backend answers sooner
 
 
 def _sieved_sooner(*bounds: int) -> str | None:
@@ -81,17 +128,25 @@ def _rank_looped_sooner(k: int) -> str | None:
     return _looped_sooner(10 * k)
 
 
-WORDS = dict.fromkeys(("numpy", "numba", "cupy", "dask", "sparse"), _beyond_words)
-PROOF = WORDS | {"python": _beyond_proof}
-MEMORY = WORDS | {"python": _beyond_memory}
-RANKS = dict.fromkeys(WORDS, _rank_beyond_words) | {"python": _rank_beyond_memory}
+COUNTS = {EVERY_OTHER: _beyond_words, "python": _beyond_memory}
+RANKS = {EVERY_OTHER: _rank_beyond_words, "python": _rank_beyond_memory}
+RANGES = {EVERY_OTHER: _range_beyond_words, "python": _range_beyond_proof}
+IN_MEMORY = ("python", "numpy", "numba", "sparse")  # Dask's arrays are lazy
+MASKS = dict.fromkeys(IN_MEMORY, _mask_beyond_memory) | {"cupy": _mask_beyond_gpus}
+LISTS = dict.fromkeys(IN_MEMORY, _list_beyond_memory) | {"cupy": _list_beyond_gpus}
 SIEVED = {"numba": _sieved_sooner}
 COUNTED = {"numba": _counted_sooner, "numpy": _looped_sooner}
 RANKED = {"numba": _ranked_sooner, "numpy": _rank_looped_sooner}
 NOTES = {"sparse": "container only", "cupy": "not yet verified on a GPU"}
 
 
-@contract(not_worth=SIEVED, notes=NOTES)
+@overload
+def sieve(limit: int, *, backend: OnNumPy = None) -> NDArray[np.bool_]: ...
+@overload
+def sieve(limit: int, *, backend: Literal["python"]) -> bytearray: ...
+@overload
+def sieve(limit: int, *, backend: str | None) -> Any: ...
+@contract(cannot=MASKS, not_worth=SIEVED, notes=NOTES)
 def sieve(limit: int, *, backend: str | None = None) -> Any:
     """Tell of each integer from 0 to `limit` - 1 whether it is prime.
 
@@ -114,6 +169,8 @@ def sieve(limit: int, *, backend: str | None = None) -> Any:
         If `limit` is not an integer.
     ValueError
         If `limit` is out of its range.
+    UnsupportedError
+        If the array is larger than this machine's memory and the backend not lazy.
 
     Notes
     -----
@@ -134,7 +191,13 @@ def sieve(limit: int, *, backend: str | None = None) -> Any:
     return checked(_listed("limit", limit))
 
 
-@contract(not_worth=SIEVED, notes=NOTES)
+@overload
+def below(limit: int, *, backend: OnNumPy = None) -> NDArray[np.int64]: ...
+@overload
+def below(limit: int, *, backend: Literal["python"]) -> array[int]: ...
+@overload
+def below(limit: int, *, backend: str | None) -> Any: ...
+@contract(cannot=LISTS, not_worth=SIEVED, notes=NOTES)
 def below(limit: int, *, backend: str | None = None) -> Any:
     """List the primes below `limit`, ascending.
 
@@ -157,6 +220,8 @@ def below(limit: int, *, backend: str | None = None) -> Any:
         If `limit` is not an integer.
     ValueError
         If `limit` is out of its range: beyond 2**63 a prime need not fit into int64.
+    UnsupportedError
+        If the array is larger than this machine's memory and the backend not lazy.
 
     Notes
     -----
@@ -171,7 +236,13 @@ def below(limit: int, *, backend: str | None = None) -> Any:
     return checked(_listed("limit", limit))
 
 
-@contract(not_worth=SIEVED, notes=NOTES)
+@overload
+def between(start: int, stop: int, *, backend: OnNumPy = None) -> NDArray[np.int64]: ...
+@overload
+def between(start: int, stop: int, *, backend: Literal["python"]) -> array[int]: ...
+@overload
+def between(start: int, stop: int, *, backend: str | None) -> Any: ...
+@contract(cannot=LISTS, not_worth=SIEVED, notes=NOTES)
 def between(start: int, stop: int, *, backend: str | None = None) -> Any:
     """List the primes p with `start` <= p < `stop`, ascending.
 
@@ -193,6 +264,8 @@ def between(start: int, stop: int, *, backend: str | None = None) -> Any:
         If `start` or `stop` is not an integer.
     ValueError
         If one of them is out of its range.
+    UnsupportedError
+        If the array is larger than this machine's memory and the backend not lazy.
 
     Notes
     -----
@@ -214,14 +287,14 @@ def between(start: int, stop: int, *, backend: str | None = None) -> Any:
     return checked(*_interval(start, stop, maximum=INT64_END))
 
 
-@contract(cannot=MEMORY, not_worth=COUNTED, notes=NOTES)
+@contract(cannot=COUNTS, not_worth=COUNTED, notes=NOTES)
 def count_below(limit: int, *, backend: str | None = None) -> int:
     """Count the primes below `limit` without listing them: pi(limit - 1).
 
     Parameters
     ----------
     limit : int
-        Exclusive upper end, at least 0.
+        Exclusive upper end, at least 0; no backend goes beyond 2**63.
     backend : str, optional
         The backend that shall run the call.
 
@@ -235,6 +308,8 @@ def count_below(limit: int, *, backend: str | None = None) -> int:
         If `limit` is not an integer.
     ValueError
         If `limit` is negative.
+    UnsupportedError
+        If it is beyond what the backend can do.
 
     Notes
     -----
@@ -257,14 +332,14 @@ def count_below(limit: int, *, backend: str | None = None) -> int:
     return checked(integer("limit", limit, minimum=0))
 
 
-@contract(cannot=MEMORY, not_worth=COUNTED, notes=NOTES)
+@contract(cannot=COUNTS, not_worth=COUNTED, notes=NOTES)
 def sum_below(limit: int, *, backend: str | None = None) -> int:
     """Sum the primes below `limit` without listing them.
 
     Parameters
     ----------
     limit : int
-        Exclusive upper end, at least 0.
+        Exclusive upper end, at least 0; no backend goes beyond 2**63.
     backend : str, optional
         The backend that shall run the call.
 
@@ -279,6 +354,8 @@ def sum_below(limit: int, *, backend: str | None = None) -> int:
         If `limit` is not an integer.
     ValueError
         If `limit` is negative.
+    UnsupportedError
+        If it is beyond what the backend can do.
 
     Notes
     -----
@@ -293,14 +370,15 @@ def sum_below(limit: int, *, backend: str | None = None) -> int:
     return checked(integer("limit", limit, minimum=0))
 
 
-@contract(cannot=PROOF, not_worth=SIEVED, notes=NOTES)
+@contract(cannot=RANGES, not_worth=SIEVED, notes=NOTES)
 def count_between(start: int, stop: int, *, backend: str | None = None) -> int:
     """Count the primes p with `start` <= p < `stop`.
 
     Parameters
     ----------
     start, stop : int
-        The half-open range, at least 0. Empty where `stop` <= `start`, as in `range`.
+        The half-open range, at least 0. Empty where `stop` <= `start`, as in `range`. Beyond 2**63 it takes the backend
+        python, and ends at 3317044064679887385961981, up to where single numbers can be proven prime quickly.
     backend : str, optional
         The backend that shall run the call.
 
@@ -314,6 +392,8 @@ def count_between(start: int, stop: int, *, backend: str | None = None) -> int:
         If `start` or `stop` is not an integer.
     ValueError
         If one of them is negative.
+    UnsupportedError
+        If the range is beyond what the backend can do.
 
     Notes
     -----
@@ -329,14 +409,15 @@ def count_between(start: int, stop: int, *, backend: str | None = None) -> int:
     return checked(*_interval(start, stop))
 
 
-@contract(cannot=PROOF, not_worth=SIEVED, notes=NOTES)
+@contract(cannot=RANGES, not_worth=SIEVED, notes=NOTES)
 def sum_between(start: int, stop: int, *, backend: str | None = None) -> int:
     """Sum the primes p with `start` <= p < `stop`.
 
     Parameters
     ----------
     start, stop : int
-        The half-open range, at least 0. Empty where `stop` <= `start`, as in `range`.
+        The half-open range, at least 0. Empty where `stop` <= `start`, as in `range`. Beyond 2**63 it takes the backend
+        python, and ends at 3317044064679887385961981, up to where single numbers can be proven prime quickly.
     backend : str, optional
         The backend that shall run the call.
 
@@ -351,6 +432,8 @@ def sum_between(start: int, stop: int, *, backend: str | None = None) -> int:
         If `start` or `stop` is not an integer.
     ValueError
         If one of them is negative.
+    UnsupportedError
+        If the range is beyond what the backend can do.
 
     Notes
     -----
@@ -372,7 +455,7 @@ def nth(k: int, *, backend: str | None = None) -> int:
     Parameters
     ----------
     k : int
-        At least 1.
+        At least 1; no backend goes beyond primes of 2**63.
     backend : str, optional
         The backend that shall run the call.
 
@@ -386,6 +469,8 @@ def nth(k: int, *, backend: str | None = None) -> int:
         If `k` is not an integer.
     ValueError
         If `k` is less than 1.
+    UnsupportedError
+        If it is beyond what the backend can do.
 
     Notes
     -----
@@ -408,7 +493,7 @@ def sum_first(k: int, *, backend: str | None = None) -> int:
     Parameters
     ----------
     k : int
-        At least 0.
+        At least 0; no backend goes beyond primes of 2**63.
     backend : str, optional
         The backend that shall run the call.
 
@@ -423,6 +508,8 @@ def sum_first(k: int, *, backend: str | None = None) -> int:
         If `k` is not an integer.
     ValueError
         If `k` is negative.
+    UnsupportedError
+        If it is beyond what the backend can do.
 
     Notes
     -----

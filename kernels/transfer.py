@@ -1,0 +1,89 @@
+"""The arrays of a call: which backend they bind it to, how they get there, and what comes back.
+
+All is told by the types of the arguments alone, so that it is worked out once for each combination of types.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from numbers import Number
+from typing import Any
+
+from kernels.registry import BUILT_IN, Backend, import_numpy, owner_of
+
+__all__ = ["moves", "owner", "run"]
+
+
+@functools.cache
+def owner(types: tuple[type, ...]) -> Backend | None:
+    """The backend whose own arrays are among the arguments; NumPy arrays, lists and None bind a call to nothing.
+
+    Raises
+    ------
+    TypeError
+        Where kinds are mixed, or an array belongs to no backend: moving its data is the caller's explicit act.
+    """
+    owners = {owner_of(array_type) for array_type in types} - {None}
+    names = sorted(backend.name for backend in owners if backend)
+    if len(names) > 1:
+        raise TypeError(f"given arrays of {' and '.join(names)}; convert all to one kind")
+    if names and any(map(_is_numpy, types)):
+        raise TypeError(
+            f"given NumPy arrays beside arrays of {names[0]}; convert the NumPy arrays to {names[0]}, or the others "
+            "with kernels.to_numpy"
+        )
+    return next(iter(owners), None)
+
+
+def run(
+    function: Callable[..., Any], arrays: Sequence[int], arguments: Sequence[Any], backend: Backend, *, named: bool
+) -> Any:
+    """Call a backend's function with the arguments in its own arrays, and return the caller's kind of array."""
+    moved, keep = moves(tuple([type(arguments[position]) for position in arrays]), backend, named)
+    if moved:
+        arguments = list(arguments)
+        for place in moved:
+            position = arrays[place]
+            arguments[position] = backend.from_numpy(import_numpy().asarray(arguments[position]))
+    result = function(*arguments)
+    return result if keep else _as_numpy(backend, result)
+
+
+@functools.cache
+def moves(types: tuple[type, ...], backend: Backend, named: bool) -> tuple[tuple[int, ...], bool]:
+    """Which of the arrays have to be moved to the backend, and whether the result stays what the backend returns.
+
+    Without an array among the arguments it does where the backend was named. Of the backend's own kind, it does; but
+    lists, which are Python's, are no reason to get lists from a backend that was not asked for.
+    """
+    given = {place: array_type for place, array_type in enumerate(types) if array_type is not type(None)}
+    if not given:
+        return (), named
+    own = {place for place, array_type in given.items() if backend.owns(array_type)}
+    takes_numpy = type(backend).from_numpy is Backend.from_numpy
+    moved = (
+        place
+        for place, kind in given.items()
+        if place not in own and not issubclass(kind, Number) and not (takes_numpy and _is_numpy(kind, exactly=True))
+    )
+    chosen = backend.arrays is not None or named or BUILT_IN["numpy"].why_not() is not None
+    return tuple(moved), bool(own) and not any(map(_is_numpy, types)) and chosen
+
+
+def _as_numpy(backend: Backend, result: Any) -> Any:
+    """`result` with the backend's own arrays turned into NumPy's, in tuples too; untouched where NumPy is missing."""
+    if isinstance(result, tuple):
+        items = [_as_numpy(backend, item) for item in result]
+        return type(result)(*items) if hasattr(result, "_fields") else tuple(items)
+    if backend.owns(type(result)) and BUILT_IN["numpy"].why_not() is None:
+        return backend.to_numpy(result)
+    return result
+
+
+def _is_numpy(array_type: type, *, exactly: bool = False) -> bool:
+    if "numpy" not in sys.modules:
+        return False
+    ndarray = sys.modules["numpy"].ndarray
+    return array_type is ndarray or (issubclass(array_type, ndarray) and not exactly)
