@@ -31,7 +31,9 @@ from kernels.registry import BUILT_IN, Backend, find, third_party
 __all__ = [
     "CONTRACTS",
     "DEFAULTS",
+    "EVERY_OTHER",
     "Contract",
+    "Predicate",
     "checked",
     "contract",
     "default_backend",

@@ -11,7 +11,7 @@ from math import isqrt, log
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from kernels.checks import integer, physical_memory
-from kernels.dispatch import EVERY_OTHER, checked, contract
+from kernels.dispatch import EVERY_OTHER, Predicate, checked, contract
 
 if TYPE_CHECKING:
     from array import array
@@ -91,6 +91,10 @@ def _list_beyond_gpus(*bounds: int) -> str | None:
     return _beyond(LARGEST_GPU, _list_size(*bounds))
 
 
+def _lazy(*bounds: int) -> None:
+    """Chunks that are made one by one may together be larger than any memory."""
+
+
 def _list_size(*bounds: int) -> float:
     start, stop = bounds if len(bounds) == 2 else (0, *bounds)
     return 8 * (stop - start) / log(stop + 2)
@@ -131,9 +135,8 @@ def _rank_looped_sooner(k: int) -> str | None:
 COUNTS = {EVERY_OTHER: _beyond_words, "python": _beyond_memory}
 RANKS = {EVERY_OTHER: _rank_beyond_words, "python": _rank_beyond_memory}
 RANGES = {EVERY_OTHER: _range_beyond_words, "python": _range_beyond_proof}
-IN_MEMORY = ("python", "numpy", "numba", "sparse")  # Dask's arrays are lazy
-MASKS = dict.fromkeys(IN_MEMORY, _mask_beyond_memory) | {"cupy": _mask_beyond_gpus}
-LISTS = dict.fromkeys(IN_MEMORY, _list_beyond_memory) | {"cupy": _list_beyond_gpus}
+MASKS: dict[str, Predicate] = {EVERY_OTHER: _mask_beyond_memory, "cupy": _mask_beyond_gpus, "dask": _lazy}
+LISTS: dict[str, Predicate] = {EVERY_OTHER: _list_beyond_memory, "cupy": _list_beyond_gpus, "dask": _lazy}
 SIEVED = {"numba": _sieved_sooner}
 COUNTED = {"numba": _counted_sooner, "numpy": _looped_sooner}
 RANKED = {"numba": _ranked_sooner, "numpy": _rank_looped_sooner}

@@ -6,7 +6,7 @@ import numpy as np
 
 from kernels.jit import jit
 
-__all__ = ["cube_root", "integer_root", "rank"]
+__all__ = ["integer_root", "rank"]
 
 
 @jit
@@ -31,13 +31,3 @@ def rank(values, bound):
         else:
             high = middle
     return low
-
-
-def cube_root(n: int) -> int:
-    """The largest integer whose cube is at most n."""
-    root = round(n ** (1 / 3))
-    while root**3 > n:
-        root -= 1
-    while (root + 1) ** 3 <= n:
-        root += 1
-    return root

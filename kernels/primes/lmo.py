@@ -32,10 +32,11 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.jit import n_threads, thread_map
-from kernels.primes.integers import cube_root, rank
+from kernels.primes.integers import rank
 from kernels.primes.leaves import WHEEL, Plan, easy_leaves, ordinary_leaves, pairs, primes_in, products, wheel
 from kernels.primes.min25 import count_and_sum
 from kernels.primes.prefix import WORD, running_totals, total_at
+from kernels.primes.roots import cube_root
 from kernels.primes.segments import sweep
 from kernels.primes.sieved_leaves import SEGMENT, hard_leaves, semiprimes
 from kernels.primes.wide import to_int

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kernels.primes.roots import cube_root
+
 __all__ = ["odd_primes", "sum_powers"]
 
 WHEEL = np.array([2, 3, 5, 7])
@@ -49,7 +51,7 @@ class Sum(NamedTuple):
 
 def sum_powers(n: int, *powers: int) -> list[int]:
     """For each of the powers, 0 or 1, the sum of p^power over the primes p up to n, for n >= 10_000."""
-    root, third = isqrt(n), _cube_root(n)
+    root, third = isqrt(n), cube_root(n)
     y = max(third + 1, int(root / BALANCE))
     z = n // y
     primes = np.concatenate(([2], odd_primes(z + 1)))
@@ -93,15 +95,6 @@ def _object_dot(a: np.ndarray, b: np.ndarray) -> int:
 def _unwrap(residue: int, estimate: float) -> int:
     """The integer next to the estimate that is congruent to the residue modulo 2^64."""
     return residue + ((int(estimate) - residue + (1 << 63)) >> 64 << 64)
-
-
-def _cube_root(n: int) -> int:
-    root = round(n ** (1 / 3))
-    while root**3 > n:
-        root -= 1
-    while (root + 1) ** 3 <= n:
-        root += 1
-    return root
 
 
 def _rough_numbers(y: int, primes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

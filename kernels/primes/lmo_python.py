@@ -18,6 +18,7 @@ from operator import mul
 from typing import NamedTuple
 
 from kernels.primes.python_loops import RoughNumbers, cross_off, dot, prefix_sums, select
+from kernels.primes.roots import cube_root
 
 __all__ = ["odd_sieve", "sum_powers"]
 
@@ -48,7 +49,7 @@ def odd_sieve(limit: int) -> bytearray:
 
 def sum_powers(n: int, *powers: int) -> list[int]:
     """For each of the powers, 0 or 1, the sum of p^power over the primes p up to n, for n >= 10_000."""
-    root, third = isqrt(n), _cube_root(n)
+    root, third = isqrt(n), cube_root(n)
     y = max(third + 1, root // BALANCE)
     z = n // y
     primes = [2, *select(range(1, z + 1, 2), odd_sieve(z + 1))]
@@ -66,15 +67,6 @@ def sum_powers(n: int, *powers: int) -> list[int]:
         + _leaves_of_two_primes(n, y, third, primes, first, last, s)
         for s, leaves in zip(kinds, special, strict=True)
     ]
-
-
-def _cube_root(n: int) -> int:
-    root = round(n ** (1 / 3))
-    while root**3 > n:
-        root -= 1
-    while (root + 1) ** 3 <= n:
-        root += 1
-    return root
 
 
 def _rough_numbers(y: int, primes: list[int]) -> tuple[list[int], list[int]]:

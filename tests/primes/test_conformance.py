@@ -201,24 +201,14 @@ def test_powers_of_primes(backend, power):
 
 
 def test_kinds_of_results(backend):
+    """A backend that is named returns its own kind of array; those without one return NumPy's."""
     for function, arguments in [("below", (1000,)), ("between", (10, 1000)), ("sieve", (1000,))]:
         result = getattr(primes, function)(*arguments, backend=backend)
-        kind = {
-            "python": "bytearray" if function == "sieve" else "array.array",
-            "numpy": "numpy.ndarray",
-            "numba": "numpy.ndarray",
-            "cupy": "cupy.ndarray",
-            "dask": "dask.array.core.Array",
-            "sparse": "sparse.numba_backend._coo.core.COO",
-        }[backend]
-        found = type(result)
-        assert (
-            f"{found.__module__}.{found.__qualname__}".removeprefix("builtins.").replace("cupy._core.core", "cupy")
-            == kind
-        )
+        owner = find(backend, "the test")
+        assert owner.owns(type(result)) or (owner.arrays is None and type(result).__module__ == "numpy")
         if backend == "python":
-            assert isinstance(result, bytearray) or result.typecode == "q"
-        else:
+            assert isinstance(result, bytearray) if function == "sieve" else result.typecode == "q"
+        elif hasattr(result, "dtype"):
             assert result.dtype == ("bool" if function == "sieve" else "int64")
             assert result.ndim == 1
     for function in ("count_below", "sum_below", "nth", "sum_first"):
