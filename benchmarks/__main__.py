@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--size", action="append", choices=SIZES, help="run this size alone (repeatable)")
     options = parser.parse_args()
     run(options.core, options.backend or BACKENDS, options.size or SIZES)
-    return show()
+    return int(show() > 0)
 
 
 def run(cores: list[str], backends: list[str], sizes: list[str]) -> None:
@@ -63,8 +63,10 @@ def run(cores: list[str], backends: list[str], sizes: list[str]) -> None:
         "ASV_ENV_NAME": "existing",
     }
 
-    def call(*command: str, **options: Any) -> None:
-        subprocess.run(command, cwd=FOLDER, env=environment, check=True, **options)
+    def call(*command: str, expected: tuple[int, ...] = (0,), **options: Any) -> None:
+        status = subprocess.run(command, cwd=FOLDER, env=environment, check=False, **options).returncode
+        if status not in expected:
+            sys.exit(f"{' '.join(command)} ended with status {status}")
 
     identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false"]
     call("git", "init", "--quiet", "--initial-branch=main")
@@ -80,6 +82,7 @@ def run(cores: list[str], backends: list[str], sizes: list[str]) -> None:
         *(f"--bench={core}.*{cells}" for core in cores or [r"\w"]),
         *([] if cores else ["--bench=^overhead"]),
         *(f"--attribute={name}={value}" for name, value in SHORT.items()),
+        expected=(0, 2),  # 2: a benchmark failed, which the table tells
     )
 
 
@@ -95,56 +98,58 @@ def show() -> int:
         for file in (FOLDER / "results" / "here").glob("reasons-*.jsonl")
         for line in file.read_text().splitlines()
     ]
-    failed = {(line["function"], line["backend"], line["size"]) for line in lines if line["state"] == "failed"}
+    known = {(line["function"], line["backend"], line["size"]) for line in lines if line["state"] == "failed"}
+    failures = 0
     console.print("[bold]Median times, and how many times faster than NumPy")
     for key in sorted(result.get_all_result_keys()):
         module, name, method = key.split(".")
         kind = getattr(import_module(f"benchmarks.{module}"), name)
         axes = result.get_result_params(key)
-        values = zip(product(*axes), result.get_result_value(key, axes), strict=True)
+        values = {
+            tuple(map(ast.literal_eval, at)): value
+            for at, value in zip(product(*axes), result.get_result_value(key, axes), strict=True)
+        }
+        for at, value in values.items():
+            failures += value is None
+            if value is None and (getattr(kind, "function", key), *at) not in known:
+                console.print(f"[red]{key}{at} timed out or died")
         if hasattr(kind, "function"):
-            seconds = {tuple(map(ast.literal_eval, at)): value for at, value in values}
-            console.print(table_of(kind, seconds, failed))
-        else:
-            for at, value in values:
+            console.print(table_of(kind, values))
+            continue
+        for at, value in values.items():
+            if value is not None:
                 text = duration(value) if method.startswith("time") else f"{value:.3g} {kind.unit}"
                 console.print(f"{key}({', '.join(at)}): {text}", highlight=False)
     for reason in sorted({f"{line['backend']}: {line['reason']}" for line in lines}):
         console.print(reason, style="dim", markup=False, highlight=False)
-    return len(failed)
+    return failures
 
 
-def table_of(kind: Any, seconds: dict[tuple[str, str], float | None], failed: set[tuple[str, str, str]]) -> Any:
-    """A row a size, a column for each backend that has a time or a wrong result."""
+def table_of(kind: Any, seconds: dict[tuple[str, str], float | None]) -> Any:
+    """A row a size, a column for each backend that was not skipped. asv tells skipped (NaN) from failed (None)."""
     from rich.table import Table
 
-    function = kind.function
-    columns = [
-        backend
-        for backend in BACKENDS
-        if any(is_time(seconds[backend, size]) or (function, backend, size) in failed for size in SIZES)
-    ]
+    def skipped(backend: str, size: str) -> bool:
+        value = seconds[backend, size]
+        return value is not None and math.isnan(value)
+
+    columns = [backend for backend in BACKENDS if not all(skipped(backend, size) for size in SIZES)]
     calls = "; ".join(f"{size}: {', '.join(map(str, kind.cases[size].arguments))}" for size in SIZES)
-    table = Table(title=f"[bold]{function}[/] ({calls})", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table = Table(title=f"[bold]{kind.function}[/] ({calls})", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("", width=6)
     for backend in columns:
         table.add_column(backend, justify="right", width=13)
     for size in SIZES:
-        base = seconds["numpy", size]
-        cells = ["[red]wrong" if (function, b, size) in failed else cell(seconds[b, size], base) for b in columns]
+        cells = ["" if skipped(b, size) else cell(seconds[b, size], seconds["numpy", size]) for b in columns]
         if any(cells):
             table.add_row(size, *cells)
     return table
 
 
-def is_time(value: float | None) -> bool:
-    return value is not None and not math.isnan(value)
-
-
 def cell(seconds: float | None, base: float | None) -> str:
-    if not is_time(seconds):
-        return ""
-    if not is_time(base):
+    if seconds is None:
+        return "[red]failed"
+    if base is None or math.isnan(base):
         return duration(seconds)
     ratio = base / seconds
     color = "green" if ratio > 1.1 else "yellow" if ratio < 0.9 else "dim"
