@@ -41,7 +41,9 @@ def run(
     function: Callable[..., Any], arrays: Sequence[int], arguments: Sequence[Any], backend: Backend, *, named: bool
 ) -> Any:
     """Call a backend's function with the arguments in its own arrays, and return the caller's kind of array."""
-    moved, keep = moves(tuple([type(arguments[position]) for position in arrays]), backend, named)
+    moved, keep = (), named
+    if arrays:
+        moved, keep = moves(tuple([type(arguments[position]) for position in arrays]), backend, named)
     if moved:
         arguments = list(arguments)
         for place in moved:
