@@ -31,7 +31,7 @@ REFERENCE = {
     11: (4118054813, 201467077743744681014, 2760727302517, 135436174616790289414111),
     12: (37607912018, 18435588552550705911377, 29996224275833, 14738971133550183905879827),
 }
-QUICK, SLOW = 6, {"python": 9, "numpy": 10, "numba": 12, "dask": 12, "sparse": 10, "cupy": 12}
+QUICK, SLOW = 6, {"python": 11, "numpy": 12, "numba": 12, "dask": 12, "sparse": 12, "cupy": 12}
 
 BY_TRIAL = [n for n in range(2, 1500) if all(n % d for d in range(2, int(n**0.5) + 1))]
 
