@@ -41,7 +41,8 @@ def run(
     function: Callable[..., Any], arrays: Sequence[int], arguments: Sequence[Any], backend: Backend, *, named: bool
 ) -> Any:
     """Call a backend's function with the arguments in its own arrays, and return the caller's kind of array."""
-    moved, keep = (), named
+    moved: tuple[int, ...] = ()
+    keep = named
     if arrays:
         moved, keep = moves(tuple([type(arguments[position]) for position in arrays]), backend, named)
     if moved:
