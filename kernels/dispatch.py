@@ -150,6 +150,10 @@ class Contract:
         self.not_worth = not_worth
         self.notes = notes
 
+    def array_types(self, arguments: Sequence[Any]) -> tuple[type, ...]:
+        """The types of the array arguments: all that dispatch looks at in them."""
+        return tuple([type(arguments[position]) for position in self.arrays]) if self.arrays else ()
+
     def why_impossible(self, backend: Backend, arguments: Sequence[Any]) -> str | None:
         """Why `backend`, were it installed, could not run this call."""
         if self.name not in backend.functions(self.core):
@@ -185,13 +189,14 @@ def contract(
         @functools.wraps(check)
         def function(*args: Any, backend: str | None = None, **options: Any) -> Any:
             arguments = check(*args, **options)
-            chosen, rule = choose(this, arguments, backend)
+            types = this.array_types(arguments)
+            chosen, rule = choose(this, arguments, types, backend)
             try:
                 run = _implementation(this, chosen)
             except ImportError as error:
                 _give_up(chosen, rule, error)
                 return function(*args, backend=backend, **options)
-            return transfer.run(run, this.arrays, arguments, chosen, named=rule in ORDERS)
+            return transfer.run(run, this.arrays, types, arguments, chosen, rule in ORDERS)
 
         function.contract = this  # type: ignore[attr-defined]
         return function  # type: ignore[return-value]
@@ -200,15 +205,13 @@ def contract(
 
 
 def choose(
-    this: Contract, arguments: Sequence[Any], argument: str | None, *, quiet: bool = False
+    this: Contract, arguments: Sequence[Any], types: tuple[type, ...], argument: str | None, *, quiet: bool = False
 ) -> tuple[Backend, str]:
     """The backend that runs a call and the rule that chose it; `quiet` keeps a preference's warning for later."""
-    owner = None
-    if this.arrays:
-        try:
-            owner = transfer.owner(tuple([type(arguments[position]) for position in this.arrays]))
-        except TypeError as error:
-            raise TypeError(f"{this.full_name}: {error}") from None
+    try:
+        owner = transfer.owner(types) if types else None
+    except TypeError as error:
+        raise TypeError(f"{this.full_name}: {error}") from None
     name, rule = (argument, BY_ARGUMENT) if argument is not None else (_context.get(), BY_CONTEXT)
     if name is not None:
         backend = find(name, rule)

@@ -77,7 +77,7 @@ def explain(
     chosen: Backend | None = None
     rule = failure = None
     try:
-        chosen, rule = choose(this, checked_arguments, backend, quiet=True)
+        chosen, rule = choose(this, checked_arguments, this.array_types(checked_arguments), backend, quiet=True)
     except (BackendError, TypeError) as error:
         failure = error
     others = {

@@ -38,13 +38,18 @@ def owner(types: tuple[type, ...]) -> Backend | None:
 
 
 def run(
-    function: Callable[..., Any], arrays: Sequence[int], arguments: Sequence[Any], backend: Backend, *, named: bool
+    function: Callable[..., Any],
+    arrays: Sequence[int],
+    types: tuple[type, ...],
+    arguments: Sequence[Any],
+    backend: Backend,
+    named: bool,
 ) -> Any:
     """Call a backend's function with the arguments in its own arrays, and return the caller's kind of array."""
     moved: tuple[int, ...] = ()
     keep = named
-    if arrays:
-        moved, keep = moves(tuple([type(arguments[position]) for position in arrays]), backend, named)
+    if types:
+        moved, keep = moves(types, backend, named)
     if moved:
         arguments = list(arguments)
         for place in moved:
