@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from kernels import registry, transfer
 from kernels.errors import BackendError, BackendNotInstalledError, BackendWarning, UnsupportedError
 from kernels.namesake import refuse_namesake
-from kernels.registry import BUILT_IN, Backend, find, third_party
+from kernels.registry import BUILT_IN, Backend, all_backends, find
 
 __all__ = [
     "CONTRACTS",
@@ -311,8 +311,9 @@ def _give_up(backend: Backend, rule: str, error: ImportError) -> None:
     reason = f"it is installed, but cannot be imported: {error}"
     if rule not in (BY_VARIABLE, BY_DEFAULT):
         raise BackendNotInstalledError(f"{backend.name} ({rule}) cannot run here: {reason}") from error
-    forget_installed()
     _broken[backend] = reason
+    _missing.cache_clear()
+    _candidates.cache_clear()
     warnings.warn(f"{backend.name} ({rule}): {reason}", BackendWarning, stacklevel=3)
 
 
@@ -322,10 +323,6 @@ def forget_installed() -> None:
     ours = (_missing, _candidates, _implementation, _preferred)
     for cached in (*ours, transfer.owner, transfer.moves, registry.owner_of, registry.third_party):
         cached.cache_clear()
-
-
-def all_backends() -> list[Backend]:
-    return [*BUILT_IN.values(), *third_party().values()]
 
 
 @functools.cache

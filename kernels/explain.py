@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kernels.dispatch import BY_DEFAULT, DEFAULTS, Contract, all_backends, choose, contract_of
+from kernels.dispatch import BY_DEFAULT, DEFAULTS, Contract, choose, contract_of
 from kernels.errors import BackendError
-from kernels.registry import Backend
+from kernels.registry import Backend, all_backends
 
 __all__ = ["Explanation", "explain"]
 

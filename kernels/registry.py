@@ -20,6 +20,7 @@ __all__ = [
     "BUILT_IN",
     "Backend",
     "BackendStatus",
+    "all_backends",
     "backends",
     "find",
     "import_numpy",
@@ -326,6 +327,10 @@ def third_party() -> dict[str, Backend]:
     return found
 
 
+def all_backends() -> list[Backend]:
+    return [*BUILT_IN.values(), *third_party().values()]
+
+
 def find(name: Any, rule: str) -> Backend:
     """The backend of that name; `rule` says in the error who asked for it."""
     if not isinstance(name, str):
@@ -352,9 +357,8 @@ def owner_of(array_type: Any) -> Backend | None:
     """
     if array_type.__module__ in ("builtins", "numpy", "array"):
         return None
-    for backend in (*BUILT_IN.values(), *third_party().values()):
-        if backend.arrays is not None and backend.owns(array_type):
-            return backend
+    if owner := _owner(array_type):
+        return owner
     kind = f"{array_type.__module__}.{array_type.__name__}"
     if hasattr(array_type, "mask"):
         raise TypeError(f"masks would be lost, so no backend takes {kind}; fill it first")
@@ -362,6 +366,10 @@ def owner_of(array_type: Any) -> Backend | None:
     if is_array and not hasattr(array_type, "__array_interface__"):
         raise TypeError(f"no backend takes arrays of type {kind}; convert it first, for example with kernels.to_numpy")
     return None
+
+
+def _owner(array_type: type) -> Backend | None:
+    return next((backend for backend in all_backends() if backend.arrays and backend.owns(array_type)), None)
 
 
 def to_numpy(array: Any) -> Any:
@@ -392,10 +400,7 @@ def to_numpy(array: Any) -> Any:
     >>> kernels.to_numpy(kernels.primes.below(10, backend="python"))
     array([2, 3, 5, 7])
     """
-    for backend in (*BUILT_IN.values(), *third_party().values()):
-        if backend.arrays is not None and backend.owns(type(array)):
-            return backend.to_numpy(array)
-    return BUILT_IN["python"].to_numpy(array)
+    return (_owner(type(array)) or BUILT_IN["python"]).to_numpy(array)
 
 
 def backends() -> dict[str, BackendStatus]:
@@ -411,7 +416,7 @@ def backends() -> dict[str, BackendStatus]:
     -----
     To find a GPU, CuPy is imported where it is installed.
     """
-    return {name: _status(backend) for name, backend in (BUILT_IN | third_party()).items()}
+    return {backend.name: _status(backend) for backend in all_backends()}
 
 
 def _status(backend: Backend) -> BackendStatus:

@@ -464,11 +464,12 @@ def test_third_party_shares_the_limits_of_every_other(acme, monkeypatch):
 def broken(monkeypatch):
     """Makes a backend's module fail on import, as Numba does beside a NumPy that it does not know yet."""
 
-    def spoil(name):
+    def spoil(*names):
         real = dispatch.importlib.import_module
 
         def fail(module):
-            if module.endswith(f".on_{name}"):
+            name = module.rpartition(".on_")[2]
+            if name in names:
                 raise ImportError(f"{name} needs something older")
             return real(module)
 
@@ -491,6 +492,14 @@ def test_default_passes_over_what_cannot_be_imported(broken):
     dispatch.forget_installed()
     with pytest.raises(BackendNotInstalledError, match=r"chosen by the argument.*needs something older"):
         toy.scale([1, 2], 2, backend="numpy")
+
+
+@needs_numpy
+def test_default_passes_over_several_that_cannot_be_imported(broken):
+    broken("numba", "numpy")
+    with pytest.warns(BackendWarning, match="cannot be imported"):
+        assert kernels.primes.sum_below(10**7) == 3203324994356
+    assert chosen("primes.sum_below", LARGE)[0] == "python"
 
 
 # Cost
