@@ -121,8 +121,9 @@ class Contract:
     name : str
     check : callable
         The body: it returns the arguments, checked, in the order of the signature.
-    arrays : tuple of int
-        Positions of the array arguments.
+    arrays, inexact : tuple of int
+        Positions of the array arguments, and of those that the backend gets in one floating-point dtype: the one that
+        NumPy's promotion gives, integers counting as float64.
     cannot, not_worth : mapping of str to callable
         For a backend, a function of the checked arguments that returns the reason why this call is impossible there,
         or is answered sooner elsewhere; None where there is no such reason. What `cannot` says of `EVERY_OTHER` holds
@@ -135,6 +136,7 @@ class Contract:
         self,
         check: Callable[..., Any],
         arrays: Sequence[str],
+        inexact: Sequence[str],
         cannot: Mapping[str, Predicate],
         not_worth: Mapping[str, Predicate],
         notes: Mapping[str, str],
@@ -146,6 +148,7 @@ class Contract:
         self.full_name = f"{self.core.removeprefix('kernels.')}.{self.name}"
         self.check = check
         self.arrays = tuple(parameters.index(name) for name in arrays)
+        self.inexact = tuple(parameters.index(name) for name in inexact)
         self.cannot = cannot
         self.not_worth = not_worth
         self.notes = notes
@@ -176,6 +179,7 @@ CONTRACTS: dict[str, Contract] = {}
 def contract(
     *,
     arrays: Sequence[str] = (),
+    inexact: Sequence[str] = (),
     cannot: Mapping[str, Predicate] | None = None,
     not_worth: Mapping[str, Predicate] | None = None,
     notes: Mapping[str, str] | None = None,
@@ -183,7 +187,7 @@ def contract(
     """Turn a function that checks its arguments into one that every backend can run; see `Contract`."""
 
     def decorate(check: Function) -> Function:
-        this = Contract(check, arrays, cannot or {}, not_worth or {}, notes or {})
+        this = Contract(check, arrays, inexact, cannot or {}, not_worth or {}, notes or {})
         CONTRACTS[this.full_name] = this
 
         @functools.wraps(check)
@@ -196,7 +200,7 @@ def contract(
             except ImportError as error:
                 _give_up(chosen, rule, error)
                 return function(*args, backend=backend, **options)
-            return transfer.run(run, this.arrays, types, arguments, chosen, rule in ORDERS)
+            return transfer.run(run, this.arrays, this.inexact, types, arguments, chosen, rule in ORDERS)
 
         function.contract = this  # type: ignore[attr-defined]
         return function  # type: ignore[return-value]

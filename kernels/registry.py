@@ -15,6 +15,7 @@ import warnings
 from typing import Any, NamedTuple
 
 from kernels.errors import BackendNotInstalledError, BackendWarning, UnknownBackendError
+from kernels.nested import Nested
 
 __all__ = [
     "BUILT_IN",
@@ -76,6 +77,8 @@ class Backend:
     cpython_only : bool
         Whether no installation can help on another interpreter.
     """
+
+    has_dtypes = True  # False where numbers of single precision do not come back as such
 
     def __init__(
         self,
@@ -152,6 +155,10 @@ class Backend:
         """`result` with its values worked out, still this backend's own array unless that is lazy by nature."""
         return result
 
+    def compute_together(self, results: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The results of one call, worked out at once where they share work."""
+        return results
+
     def synchronize(self) -> None:
         """Wait until all work that was started is done, so that a clock may be read."""
 
@@ -165,16 +172,20 @@ class Backend:
 class Python(Backend):
     """Lists, and the buffers of the standard library: `array.array` for numbers, `bytearray` for a mask."""
 
+    has_dtypes = False
+
     def owns(self, array_type: type) -> bool:
         return issubclass(array_type, (list, tuple, range, bytearray)) or (
             "array" in sys.modules and issubclass(array_type, sys.modules["array"].array)
         )
 
     def from_numpy(self, array: Any) -> Any:
-        return array.tolist()
+        return Nested(array.shape) if 0 in array.shape[:-1] else array.tolist()
 
     def to_numpy(self, array: Any) -> Any:
         np = import_numpy()
+        if isinstance(array, Nested):
+            return np.zeros(array.shape)
         if hasattr(array, "mask"):
             raise TypeError("a masked array would lose its mask; fill it first")
         if isinstance(array, bytearray):
@@ -266,7 +277,14 @@ class Dask(Backend):
         return dask.array.from_array(array)
 
     def compute(self, result: Any) -> Any:
+        if isinstance(result, tuple):
+            return self.compute_together(result)
         return result.compute() if self.owns(type(result)) else result
+
+    def compute_together(self, results: tuple[Any, ...]) -> tuple[Any, ...]:
+        import dask
+
+        return dask.compute(*results)
 
     def to_numpy(self, array: Any) -> Any:
         return array.compute()

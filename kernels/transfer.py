@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from numbers import Number
 from typing import Any
 
-from kernels.registry import BUILT_IN, Backend, import_numpy, owner_of
+from kernels.registry import BUILT_IN, Backend, import_numpy, owner_of, to_numpy
 
 __all__ = ["moves", "owner", "run"]
 
@@ -40,23 +40,72 @@ def owner(types: tuple[type, ...]) -> Backend | None:
 def run(
     function: Callable[..., Any],
     arrays: Sequence[int],
+    inexact: Sequence[int],
     types: tuple[type, ...],
     arguments: Sequence[Any],
     backend: Backend,
     named: bool,
 ) -> Any:
-    """Call a backend's function with the arguments in its own arrays, and return the caller's kind of array."""
+    """Call a backend's function with the arguments in its own arrays, and return the caller's kind of array.
+
+    Parameters
+    ----------
+    arrays, inexact : sequence of int
+        Positions of the arrays among the arguments, and of those that the backend gets in one floating-point dtype.
+    types : tuple of type
+        The types of the arrays.
+    named : bool
+        Whether the caller named the backend.
+    """
     moved: tuple[int, ...] = ()
     keep = named
     if types:
         moved, keep = moves(types, backend, named)
+    given = arguments
     if moved:
         arguments = list(arguments)
         for place in moved:
             position = arrays[place]
             arguments[position] = backend.from_numpy(import_numpy().asarray(arguments[position]))
+    if inexact and (dtype := _conversion(_dtypes(arguments, inexact))) is not None:
+        arguments = [
+            argument.astype(dtype) if position in inexact and hasattr(argument, "dtype") else argument
+            for position, argument in enumerate(arguments)
+        ]
     result = function(*arguments)
-    return result if keep else _as_numpy(backend, result)
+    if types and _are_numbers(types):
+        return to_numpy(result).item() if hasattr(result, "dtype") else result
+    if keep:
+        return result
+    dtype = None if backend.has_dtypes else _promoted(_dtypes(given, inexact))
+    return _as_numpy(backend, result, dtype)
+
+
+@functools.cache
+def _are_numbers(types: tuple[type, ...]) -> bool:
+    """Whether no array but a single number was given: then a single number is what comes back."""
+    given = [array_type for array_type in types if array_type is not type(None)]
+    return bool(given) and all(issubclass(array_type, Number) for array_type in given)
+
+
+def _dtypes(arguments: Sequence[Any], places: Sequence[int]) -> tuple[Any, ...]:
+    return tuple([arguments[place].dtype for place in places if hasattr(arguments[place], "dtype")])
+
+
+@functools.cache
+def _promoted(dtypes: tuple[Any, ...]) -> Any:
+    """The floating-point dtype that NumPy's promotion gives, integers counting as float64; None without any."""
+    if not dtypes:
+        return None
+    np = import_numpy()
+    return np.result_type(*(dtype if dtype.kind in "fc" else np.float64 for dtype in dtypes))
+
+
+@functools.cache
+def _conversion(dtypes: tuple[Any, ...]) -> Any:
+    """The dtype that arrays have to be converted to; None where all have the right one already."""
+    dtype = _promoted(dtypes)
+    return None if all(given == dtype and given.isnative for given in dtypes) else dtype
 
 
 @functools.cache
@@ -69,6 +118,8 @@ def moves(types: tuple[type, ...], backend: Backend, named: bool) -> tuple[tuple
     given = {place: array_type for place, array_type in enumerate(types) if array_type is not type(None)}
     if not given:
         return (), named
+    if _are_numbers(types):
+        return tuple(given) if backend.has_dtypes else (), False
     own = {place for place, array_type in given.items() if backend.owns(array_type)}
     takes_numpy = type(backend).from_numpy is Backend.from_numpy
     moved = (
@@ -80,14 +131,18 @@ def moves(types: tuple[type, ...], backend: Backend, named: bool) -> tuple[tuple
     return tuple(moved), bool(own) and not any(map(_is_numpy, types)) and chosen
 
 
-def _as_numpy(backend: Backend, result: Any) -> Any:
-    """`result` with the backend's own arrays turned into NumPy's, in tuples too; untouched where NumPy is missing."""
+def _as_numpy(backend: Backend, result: Any, dtype: Any) -> Any:
+    """`result` with the backend's own arrays turned into NumPy's, in tuples too; untouched where NumPy is missing.
+
+    What a backend without dtypes returns gets the `dtype` that it would have elsewhere.
+    """
     if isinstance(result, tuple):
-        items = [_as_numpy(backend, item) for item in result]
+        items = [_as_numpy(backend, item, dtype) for item in backend.compute_together(result)]
         return type(result)(*items) if hasattr(result, "_fields") else tuple(items)
-    if backend.owns(type(result)) and BUILT_IN["numpy"].why_not() is None:
-        return backend.to_numpy(result)
-    return result
+    if not backend.owns(type(result)) or BUILT_IN["numpy"].why_not() is not None:
+        return result
+    array = backend.to_numpy(result)
+    return array.astype(dtype, copy=False) if dtype is not None and array.dtype.kind in "fc" else array
 
 
 def _is_numpy(array_type: type, *, exactly: bool = False) -> bool:
