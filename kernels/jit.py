@@ -169,13 +169,24 @@ def limit_threads(limit: int) -> Iterator[None]:
 
 
 def thread_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Apply a function that releases the GIL to each item, on at most `n_threads` threads.
+    """Apply a function that releases the GIL to each item, on at most `n_threads` threads, the caller's among them.
 
-    The threads end with the call: a pool that is kept would be missing its threads in a forked child.
+    The others end with the call: a pool that is kept would be missing its threads in a forked child.
     """
     items = list(items)
-    workers = min(n_threads(), len(items))
-    if workers <= 1:
+    others = min(n_threads(), len(items)) - 1
+    if others < 1:
         return [function(item) for item in items]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(function, items))
+    results: dict[int, Result] = {}
+    waiting = iter(range(len(items)))
+
+    def work() -> None:
+        for place in waiting:
+            results[place] = function(items[place])
+
+    with ThreadPoolExecutor(others) as pool:
+        futures = [pool.submit(work) for _ in range(others)]
+        work()
+        for future in futures:
+            future.result()
+    return [results[place] for place in range(len(items))]

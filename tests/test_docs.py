@@ -14,7 +14,9 @@ pytest.importorskip("numpy", reason="NumPy is not installed")
 README = Path(__file__).parent.parent / "README.md"
 
 
-@pytest.mark.parametrize("module", ["kernels.primes", "kernels.registry", "kernels.dispatch", "kernels.explain"])
+@pytest.mark.parametrize(
+    "module", ["kernels.primes", "kernels.ndarray", "kernels.registry", "kernels.dispatch", "kernels.explain"]
+)
 def test_docstrings(module):
     finder = doctest.DocTestFinder()
     runner = doctest.DocTestRunner()

@@ -359,7 +359,9 @@ inline double __ll2double_rn(long long x) { return x; }
 inline unsigned long long __double2ull_rz(double x) { return x; }
 inline long long __double2ll_rz(double x) { return x; }
 inline long long __double_as_longlong(double x) {
-    return emulated::from_bits<long long>(emulated::from_bits<uint64_t>(x));
+    long long bits;
+    memcpy(&bits, &x, 8);
+    return bits;
 }
 inline double __longlong_as_double(long long x) { return emulated::from_bits<double>(x); }
 inline int __float_as_int(float x) {

@@ -73,7 +73,8 @@ def _wrapped(name: str, function: Callable[..., object]) -> Callable[..., object
         if name in WAITING:
             counts["waits"] += 1
         out = options.get("out")
-        result = function(*map(_host, args), **{option: _host(value) for option, value in options.items()})
+        with np.errstate(all="ignore"):  # a GPU raises no such warnings
+            result = function(*map(_host, args), **{option: _host(value) for option, value in options.items()})
         return _device(result) if out is None else out[0] if isinstance(out, tuple) else out
 
     return call
@@ -203,7 +204,9 @@ def asarray(value: object, dtype: object = None) -> ndarray:
     return value if isinstance(value, ndarray) and dtype in (None, value.dtype) else array(value, dtype, copy=False)
 
 
-ascontiguousarray = asarray
+def ascontiguousarray(value: object, dtype: object = None) -> ndarray:
+    value = asarray(value, dtype)
+    return value if value.flags.c_contiguous else _on_device(value._host.copy())
 
 
 def asnumpy(value: object, stream: object = None, order: str = "C", out: np.ndarray | None = None) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 
 import emulator
@@ -96,6 +97,22 @@ def test_host_arrays_do_not_mix(cp, mix):
 def test_fresh_memory_is_no_zeros(cp):
     assert (cp.empty(100, cp.uint64).get() != 0).all()
     assert cp.empty((2, 3)).shape == (2, 3)
+
+
+def test_contiguous_means_contiguous(cp):
+    a = cp.arange(6).reshape(2, 3)
+    assert cp.ascontiguousarray(a) is a
+    for view in (a.T, a[:, ::2], cp.broadcast_to(a, (2, 2, 3))):
+        copy = cp.ascontiguousarray(view)
+        assert copy.flags.c_contiguous
+        np.testing.assert_array_equal(copy.get(), view.get())
+
+
+def test_a_gpu_does_not_warn(cp):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [float(x) for x in 1 / cp.zeros(2)] == [np.inf, np.inf]
+        assert np.isnan(float((cp.log(cp.zeros(1)) - cp.log(cp.zeros(1)))[0]))
 
 
 def test_transfers_and_waits_are_counted(cp):

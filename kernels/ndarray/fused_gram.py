@@ -1,0 +1,63 @@
+"""`log_gram` on Numba: logarithms of a block of rows that stays in cache, multiplied at once by BLAS."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels.blas import one_thread
+from kernels.jit import jit, n_threads
+from kernels.ndarray.layout import map_parts
+from kernels.vector_math import log, select
+
+__all__ = ["log_gram"]
+
+BLOCK = 60_000  # items whose logarithms stay in the second-level cache
+WIDE = 8  # In fewer rows than WIDE * d, adding up the products would be felt beside computing them.
+WORTH_A_THREAD = 1 << 19  # logarithms, each of which costs as much as LOGARITHM columns of the product
+LOGARITHM = 20
+
+
+def log_gram(x: np.ndarray) -> np.ndarray:
+    n, d = x.shape
+    threads = min(n_threads(), x.size * (LOGARITHM + d) // (LOGARITHM * WORTH_A_THREAD))
+    if threads <= 1:
+        return _centred(_product(x))
+    with one_thread(), np.errstate(all="ignore"):
+        return _centred(sum(map_parts(lambda part: _product(x[part]), n, threads)))
+
+
+def _product(x: np.ndarray) -> np.ndarray:
+    n, d = x.shape
+    total = np.zeros((d, d), x.dtype)
+    if not x.size:
+        return total
+    blocks = -(-n // max(BLOCK // d, WIDE * d))
+    rows = -(-n // blocks)
+    factor, product = np.empty((rows, d), x.dtype), np.empty((d, d), x.dtype)
+    with np.errstate(all="ignore"):
+        for start in range(0, n, rows):
+            block = np.ascontiguousarray(x[start : start + rows])
+            values = block.reshape(-1)
+            values.flags.writeable = False  # whatever it was, so that there is one type to compile for
+            _factor(values, factor.reshape(-1))
+            total += np.dot(block.T, factor[: len(block)], out=product)
+    return total
+
+
+@jit
+def _factor(x: np.ndarray, result: np.ndarray) -> None:
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    for i in range(len(x)):
+        result[i] = select(x[i] == zero, zero, log(x[i]) + one)
+
+
+@jit
+def _centred(y: np.ndarray) -> np.ndarray:
+    """Take from each column its mean, in place."""
+    mean = np.zeros(len(y))
+    for i in range(len(y)):
+        mean += y[i]
+    mean /= len(y)
+    for i in range(len(y)):
+        y[i] -= mean
+    return y
