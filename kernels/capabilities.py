@@ -31,7 +31,7 @@ def table() -> dict[str, dict[str, str | None]]:
 
 def markdown() -> str:
     rows = table()
-    notes = sorted({note for row in rows.values() for note in row.values() if note})
+    notes = list(dict.fromkeys(note for row in rows.values() for note in row.values() if note))
     mark: dict[str | None, str] = {None: "–", "": "✔"}
     mark |= {note: f"✔ <sup>{number}</sup>" for number, note in enumerate(notes, 1)}
     lines = [

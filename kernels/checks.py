@@ -80,10 +80,11 @@ def array(
     ValueError
         If it has a wrong number of axes, chunks of unknown size, or rows of different lengths.
     """
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        shape = tuple(value.shape)
-        _check_dtype(name, value.dtype, kind)
-        if any(length != length for length in shape):
+    if hasattr(value, "dtype"):
+        shape = value.shape
+        if not _fits(value.dtype, kind):
+            raise TypeError(f"{name} must be of {KINDS[kind]}, not {value.dtype}")
+        if (size := sum(shape)) != size:  # NaN is what Dask calls a length that it does not know
             raise ValueError(f"{name} has chunks of unknown size; call its compute_chunk_sizes() first")
     elif isinstance(value, Nested):
         shape = value.shape
@@ -99,14 +100,12 @@ def array(
     return shape
 
 
-def _check_dtype(name: str, dtype: Any, kind: str) -> None:
+@functools.cache
+def _fits(dtype: Any, kind: str) -> bool:
     code = dtype.kind
     if kind == "mask":
-        fits = code == "b"
-    else:
-        fits = code in "iu" or ((code == "f" or kind == "inexact") and dtype.itemsize in ITEM_SIZES.get(code, ()))
-    if not fits:
-        raise TypeError(f"{name} must be of {KINDS[kind]}, not {dtype}")
+        return code == "b"
+    return code in "iu" or ((code == "f" or kind == "inexact") and dtype.itemsize in ITEM_SIZES.get(code, ()))
 
 
 def _list_shape(name: str, value: Any, kind: str) -> tuple[int, ...]:

@@ -57,10 +57,7 @@ def run(
     named : bool
         Whether the caller named the backend.
     """
-    moved: tuple[int, ...] = ()
-    keep = named
-    if types:
-        moved, keep = moves(types, backend, named)
+    moved, keep = moves(types, backend, named) if types else ((), named)
     given = arguments
     if moved:
         arguments = list(arguments)
@@ -73,10 +70,10 @@ def run(
             for position, argument in enumerate(arguments)
         ]
     result = function(*arguments)
-    if types and _are_numbers(types):
-        return to_numpy(result).item() if hasattr(result, "dtype") else result
     if keep:
         return result
+    if _are_numbers(types):
+        return to_numpy(result).item()
     dtype = None if backend.has_dtypes else _promoted(_dtypes(given, inexact))
     return _as_numpy(backend, result, dtype)
 
@@ -119,7 +116,7 @@ def moves(types: tuple[type, ...], backend: Backend, named: bool) -> tuple[tuple
     if not given:
         return (), named
     if _are_numbers(types):
-        return tuple(given) if backend.has_dtypes else (), False
+        return (tuple(given), False) if backend.has_dtypes else ((), True)
     own = {place for place, array_type in given.items() if backend.owns(array_type)}
     takes_numpy = type(backend).from_numpy is Backend.from_numpy
     moved = (
@@ -127,6 +124,8 @@ def moves(types: tuple[type, ...], backend: Backend, named: bool) -> tuple[tuple
         for place, kind in given.items()
         if place not in own and not issubclass(kind, Number) and not (takes_numpy and _is_numpy(kind, exactly=True))
     )
+    if takes_numpy and backend.has_dtypes:
+        return tuple(moved), True  # it returns NumPy arrays, which is what all that it is given calls for
     chosen = backend.arrays is not None or named or BUILT_IN["numpy"].why_not() is not None
     return tuple(moved), bool(own) and not any(map(_is_numpy, types)) and chosen
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,10 @@ def test_readme():
     exec(compile(block, str(README), "exec"), {})
     for call, value in re.findall(r"^(primes\.\S+\(\S+\)) +# (\d+)", block, flags=re.MULTILINE):
         assert eval(call, {"primes": importlib.import_module("kernels.primes")}) == int(value)
+
+
+def test_the_network_in_the_examples(capsys):
+    pytest.importorskip("array_api_compat", reason="array-api-compat is not installed")
+    example = README.parent / "examples" / "temporal_convolutional_network.py"
+    runpy.run_path(str(example), run_name="__main__")
+    assert "the receptive field is 125" in capsys.readouterr().out

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 ANY_AXES = range(1, 65)
+LARGEST_DIMENSION = 10**15  # as far as the density is accurate in double precision
 
 
 class BatchNorm(NamedTuple):
@@ -39,12 +40,16 @@ class BatchNorm(NamedTuple):
     var: Any
 
 
+def _notes(on_sparse: str) -> dict[str, str]:
+    return {"sparse": on_sparse, "cupy": "not yet verified on a GPU"}
+
+
 def _fits(name: str, shape: tuple[int, ...], wanted: tuple[int, ...], why: str) -> None:
     if shape != wanted:
         raise ValueError(f"{name} must have the shape {wanted}, {why}, not {shape}")
 
 
-@contract(arrays=["x"], inexact=["x"])
+@contract(arrays=["x"], inexact=["x"], notes=_notes("products of the stored entries of a row; dense result"))
 def log_gram(x: Any, *, backend: str | None = None) -> Any:
     """Compute ``y = x.T @ (log(x) + 1)`` and subtract from each column its mean: ``y - y.mean(axis=0)``.
 
@@ -66,7 +71,7 @@ def log_gram(x: Any, *, backend: str | None = None) -> Any:
     TypeError
         If `x` is no array of real numbers, or of float16 or long double.
     ValueError
-        If `x` has not two axes, or chunks of unknown size.
+        If `x` has not two axes, or chunks of unknown size; a sparse one, if its fill value is negative or not finite.
 
     Notes
     -----
@@ -84,7 +89,11 @@ def log_gram(x: Any, *, backend: str | None = None) -> Any:
     return checked(x)
 
 
-@contract(arrays=["x"], inexact=["x"])
+@contract(
+    arrays=["x"],
+    inexact=["x"],
+    notes=_notes("stored values alone; a sparse result where the fill value is -inf, else a dense one"),
+)
 def softmax(x: Any, axis: int = -1, *, backend: str | None = None) -> Any:
     """Compute ``exp(x) / exp(x).sum(axis)`` without overflow.
 
@@ -113,7 +122,8 @@ def softmax(x: Any, axis: int = -1, *, backend: str | None = None) -> Any:
     Notes
     -----
     O(size) time, two passes over each row while it is in cache. As in the formula a row that holds NaN or +inf, or
-    nothing but -inf, becomes NaN. On sparse the exponentials are taken of the stored values alone.
+    nothing but -inf, becomes NaN; but a row of nothing but -inf stays empty in a sparse result. On sparse the
+    exponentials are taken of the stored values alone.
 
     Examples
     --------
@@ -125,7 +135,7 @@ def softmax(x: Any, axis: int = -1, *, backend: str | None = None) -> Any:
     return checked(x, checked_axis(axis, len(shape)))
 
 
-@contract(arrays=["x"], inexact=["x"])
+@contract(arrays=["x"], inexact=["x"], notes=_notes("stored values, and a count of the others; dense result"))
 def logsumexp(x: Any, axis: int = -1, *, backend: str | None = None) -> Any:
     """Compute ``log(exp(x).sum(axis))`` without overflow.
 
@@ -165,7 +175,11 @@ def logsumexp(x: Any, axis: int = -1, *, backend: str | None = None) -> Any:
     return checked(x, checked_axis(axis, len(shape)))
 
 
-@contract(arrays=["x", "gamma", "beta"], inexact=["x", "gamma", "beta"])
+@contract(
+    arrays=["x", "gamma", "beta"],
+    inexact=["x", "gamma", "beta"],
+    notes=_notes("stored values, and a count of the others; dense result"),
+)
 def batch_norm(
     x: Any,
     gamma: Any,
@@ -233,7 +247,11 @@ def batch_norm(
     return checked(x, gamma, beta, averaged, real("eps", eps))
 
 
-@contract(arrays=["x", "w", "bias", "state"], inexact=["x", "w", "bias", "state"])
+@contract(
+    arrays=["x", "w", "bias", "state"],
+    inexact=["x", "w", "bias", "state"],
+    notes=_notes("each stored entry goes to the times that see it; dense result"),
+)
 def causal_conv1d(
     x: Any, w: Any, bias: Any = None, *, dilation: int = 1, state: Any = None, backend: str | None = None
 ) -> Any:
@@ -298,7 +316,11 @@ def causal_conv1d(
     return checked(x, w, bias, dilation, state)
 
 
-@contract(arrays=["q", "k", "v", "mask"], inexact=["q", "k", "v"])
+@contract(
+    arrays=["q", "k", "v", "mask"],
+    inexact=["q", "k", "v"],
+    notes=_notes("scores where the mask is stored alone; dense result"),
+)
 def attention(
     q: Any, k: Any, v: Any, mask: Any = None, *, scale: float | None = None, backend: str | None = None
 ) -> Any:
@@ -364,7 +386,7 @@ def attention(
     return checked(q, k, v, mask, real("scale", scale) if scale is not None else (d or 1) ** -0.5)
 
 
-@contract()
+@contract(notes=_notes("coordinates written in order"))
 def seq2seq_mask(n_source: int, n_target: int, *, backend: str | None = None) -> Any:
     """Mask for `attention` by which one transformer reads a source and writes a target.
 
@@ -407,7 +429,7 @@ def seq2seq_mask(n_source: int, n_target: int, *, backend: str | None = None) ->
     return checked(integer("n_source", n_source, minimum=0), integer("n_target", n_target, minimum=0))
 
 
-@contract(arrays=["x", "y"], inexact=["x", "y"])
+@contract(arrays=["x", "y"], inexact=["x", "y"], notes=_notes("kernels of rank one but where two rows share a feature"))
 def hsic(
     x: Any, y: Any, *, sigma_x: float | None = None, sigma_y: float | None = None, backend: str | None = None
 ) -> float:
@@ -468,7 +490,7 @@ def hsic(
     return checked(x, y, *widths)
 
 
-@contract(arrays=["votes"], inexact=["votes"])
+@contract(arrays=["votes"], inexact=["votes"], notes=_notes("logits where votes are stored alone; dense result"))
 def capsule_routing(votes: Any, iterations: int = 3, *, backend: str | None = None) -> Any:
     """Route capsules by agreement: each sends its vote mainly where the votes of others point the same way.
 
@@ -491,7 +513,7 @@ def capsule_routing(votes: Any, iterations: int = 3, *, backend: str | None = No
     TypeError
         If `votes` holds no real numbers, or `iterations` is no integer.
     ValueError
-        If `votes` has fewer than three axes, or `iterations` is less than 1.
+        If `votes` has fewer than three axes, or `iterations` is less than 1; sparse ones, if their fill value is not 0.
 
     Notes
     -----
@@ -513,14 +535,14 @@ def capsule_routing(votes: Any, iterations: int = 3, *, backend: str | None = No
     return checked(votes, integer("iterations", iterations, minimum=1))
 
 
-@contract()
+@contract(notes=_notes("container only"))
 def random_angles(dim: int, size: int, *, rng: Any = None, backend: str | None = None) -> Any:
     """Draw angles between two random directions.
 
     Parameters
     ----------
     dim : int
-        Dimension of the space, 2 or more.
+        Dimension of the space, from 2 to 10**15.
     size : int
         Number of angles.
     rng : int or numpy.random.Generator, optional
@@ -562,10 +584,12 @@ def random_angles(dim: int, size: int, *, rng: Any = None, backend: str | None =
     >>> min(angles) > 1.0 and max(angles) < 2.2
     True
     """
-    return checked(integer("dim", dim, minimum=2), integer("size", size, minimum=0), seed(rng))
+    return checked(
+        integer("dim", dim, minimum=2, maximum=LARGEST_DIMENSION), integer("size", size, minimum=0), seed(rng)
+    )
 
 
-@contract(arrays=["theta"], inexact=["theta"])
+@contract(arrays=["theta"], inexact=["theta"], notes=_notes("stored values, and the fill value"))
 def angle_pdf(theta: Any, dim: int, *, backend: str | None = None) -> Any:
     """Density of the angle between two random directions: ``sin(theta)**(dim - 2)``, normalised.
 
@@ -574,7 +598,7 @@ def angle_pdf(theta: Any, dim: int, *, backend: str | None = None) -> Any:
     theta : array_like or float
         Angles in radians; the density is 0 outside of 0 to π.
     dim : int
-        Dimension of the space, 2 or more.
+        Dimension of the space, from 2 to 10**15.
     backend : str, optional
         The backend that shall run the call.
 
@@ -588,7 +612,7 @@ def angle_pdf(theta: Any, dim: int, *, backend: str | None = None) -> Any:
     TypeError
         If `theta` holds no real numbers, or `dim` is no integer.
     ValueError
-        If `dim` is less than 2.
+        If `dim` is out of its range.
 
     Notes
     -----
@@ -601,4 +625,4 @@ def angle_pdf(theta: Any, dim: int, *, backend: str | None = None) -> Any:
     [0.0, 0.6366197723675814]
     """
     array("theta", theta, range(65), "real")
-    return checked(theta, integer("dim", dim, minimum=2))
+    return checked(theta, integer("dim", dim, minimum=2, maximum=LARGEST_DIMENSION))

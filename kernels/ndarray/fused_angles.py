@@ -19,7 +19,7 @@ from kernels.ndarray.angles import normaliser
 from kernels.philox import MASK
 from kernels.vector_math import exp, fma, log, polynomial, select
 
-__all__ = ["angle_pdf", "random_angles", "seq2seq_mask"]
+__all__ = ["angle_pdf", "angles_from", "random_angles", "seq2seq_mask"]
 
 THREADED = 1 << 16  # items from which a thread saves more than it costs
 BLOCK = 1024
@@ -53,8 +53,13 @@ ARCTANGENT = (
 
 
 def random_angles(dim: int, size: int, key: int) -> np.ndarray:
+    return angles_from(0, dim, size, key)
+
+
+def angles_from(first: int, dim: int, size: int, key: int) -> np.ndarray:
+    """Those of so many counters, from the first on."""
     angles = np.empty(size)
-    thread_map(partial(_fill_angles, angles, -2 / (dim - 1), key & MASK, key >> 32), _parts(size, size))
+    thread_map(partial(_fill_angles, angles, first, -2 / (dim - 1), key & MASK, key >> 32), _parts(size, size))
     return angles
 
 
@@ -87,12 +92,13 @@ def _fill_mask(mask: np.ndarray, n_source: int, part: tuple[int, int]) -> None:
 
 
 @jit
-def _fill_angles(angles: np.ndarray, factor: float, k0: int, k1: int, part: tuple[int, int]) -> None:
+def _fill_angles(angles: np.ndarray, first: int, factor: float, k0: int, k1: int, part: tuple[int, int]) -> None:
     turns = np.empty(BLOCK)
     for start in range(part[0], part[1], BLOCK):
         own = angles[start : min(start + BLOCK, part[1])]
         for i in range(len(own)):
-            r0, r1, r2, r3 = philox4x32(start + i & MASK, start + i >> 32, 0, 0, k0, k1)
+            counter = first + start + i
+            r0, r1, r2, r3 = philox4x32(counter & MASK, counter >> 32, 0, 0, k0, k1)
             own[i], turns[i] = uniforms(r0, r1, r2, r3)
         for i in range(len(own)):
             own[i] = _arccot(sqrt(_expm1(factor * log(own[i]))) * _sine(2 * pi * (abs(turns[i] - 0.5) - 0.25)))

@@ -6,7 +6,7 @@ import numpy as np
 
 from kernels.blas import one_thread
 from kernels.jit import jit, n_threads
-from kernels.ndarray.layout import map_parts
+from kernels.ndarray.layout import map_parts, read_only
 from kernels.vector_math import log, select
 
 __all__ = ["log_gram"]
@@ -15,31 +15,51 @@ BLOCK = 60_000  # items whose logarithms stay in the second-level cache
 WIDE = 8  # In fewer rows than WIDE * d, adding up the products would be felt beside computing them.
 WORTH_A_THREAD = 1 << 19  # logarithms, each of which costs as much as LOGARITHM columns of the product
 LOGARITHM = 20
+NARROW = (
+    64  # Below, calls from Python would be felt beside the products; above, NumPy's BLAS, often newer than SciPy's.
+)
 
 
 def log_gram(x: np.ndarray) -> np.ndarray:
     n, d = x.shape
+    if not x.size:
+        return np.zeros((d, d), x.dtype)
     threads = min(n_threads(), x.size * (LOGARITHM + d) // (LOGARITHM * WORTH_A_THREAD))
     if threads <= 1:
         return _centred(_product(x))
-    with one_thread(), np.errstate(all="ignore"):
+    with one_thread():
         return _centred(sum(map_parts(lambda part: _product(x[part]), n, threads)))
 
 
 def _product(x: np.ndarray) -> np.ndarray:
     n, d = x.shape
-    total = np.zeros((d, d), x.dtype)
-    if not x.size:
-        return total
     blocks = -(-n // max(BLOCK // d, WIDE * d))
     rows = -(-n // blocks)
-    factor, product = np.empty((rows, d), x.dtype), np.empty((d, d), x.dtype)
+    if d < NARROW and x.flags.c_contiguous:
+        return _narrow_product(read_only(x, x.shape), rows)
+    return _wide_product(x, rows)
+
+
+@jit
+def _narrow_product(x: np.ndarray, rows: int) -> np.ndarray:
+    n, d = x.shape
+    total, product, factor = np.zeros((d, d), x.dtype), np.empty((d, d), x.dtype), np.empty((rows, d), x.dtype)
+    for start in range(0, n, rows):
+        block = x[start : start + rows]
+        logs = factor[: len(block)]
+        _factor(block.reshape(-1), logs.reshape(-1))
+        np.dot(block.T, logs, product)
+        total += product
+    return total
+
+
+def _wide_product(x: np.ndarray, rows: int) -> np.ndarray:
+    d = x.shape[1]
+    total, product, factor = np.zeros((d, d), x.dtype), np.empty((d, d), x.dtype), np.empty((rows, d), x.dtype)
     with np.errstate(all="ignore"):
-        for start in range(0, n, rows):
+        for start in range(0, len(x), rows):
             block = np.ascontiguousarray(x[start : start + rows])
-            values = block.reshape(-1)
-            values.flags.writeable = False  # whatever it was, so that there is one type to compile for
-            _factor(values, factor.reshape(-1))
+            _factor(read_only(block, (block.size,)), factor.reshape(-1))
             total += np.dot(block.T, factor[: len(block)], out=product)
     return total
 

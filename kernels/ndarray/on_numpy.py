@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from kernels.ndarray import formulas
+from kernels.ndarray.numpy_angles import angles_from
 from kernels.ndarray.numpy_blocks import BLOCK, Part, blocks, cuts, slabs
 from kernels.ndarray.numpy_hsic import hsic
 from kernels.ndarray.numpy_norm import batch_norm
-from kernels.philox import MASK, philox4x32, uniforms
 
 __all__ = [
     "angle_pdf",
@@ -187,15 +187,7 @@ def capsule_routing(votes: np.ndarray, iterations: int) -> np.ndarray:
 
 
 def random_angles(dim: int, size: int, key: int) -> np.ndarray:
-    angles = np.empty(size)
-    nu = dim - 1
-    for start in range(0, size, BLOCK // 8):
-        part = angles[start : start + BLOCK // 8]
-        at = np.arange(start, start + len(part))
-        u1, u2 = uniforms(*philox4x32(at & MASK, at >> 32, 0, 0, key & MASK, key >> 32))
-        cotangent = np.sqrt(np.expm1(-2 / nu * np.log(u1))) * np.cos(2 * np.pi * u2)
-        np.arctan2(1.0, cotangent, out=part)
-    return angles
+    return angles_from(0, dim, size, key)
 
 
 @quiet

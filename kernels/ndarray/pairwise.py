@@ -21,7 +21,7 @@ from kernels.compiled_philox import philox4x32
 from kernels.jit import jit, n_threads, thread_map
 from kernels.vector_math import exp, fma
 
-__all__ = ["hsic"]
+__all__ = ["hsic", "pair_sums", "pairs_around"]
 
 WIDTH = 256  # columns of a block, whose distances from some rows stay in the cache
 WIDE = 24  # features from which products pay
@@ -47,11 +47,35 @@ def _hsic(x: np.ndarray, y: np.ndarray, sigma_x: float | None, sigma_y: float | 
         _precision(_median_distance(rows, shares) if sigma is None else sigma)
         for rows, sigma in ((x, sigma_x), (y, sigma_y))
     ]
-    parts = thread_map(partial(_kernel_sums, x, y, x.mean(axis=0), y.mean(axis=0), *precisions), shares)
+    parts = thread_map(partial(_kernel_sums, x, y, x.mean(axis=0), y.mean(axis=0), *precisions, 0), shares)
     product, r, s = (sum(part[place] for part in parts) for place in range(3))
     r, s = r + 1, s + 1
     between = np.dot(r - r.mean(), s - s.mean())
     return float((2 * product + n - r.mean() * s.mean() - 2 / n * between) / (n - 1) ** 2)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def pair_sums(
+    x: np.ndarray, y: np.ndarray, split: int, sigma_x: float, sigma_y: float
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The sum of K * L, and the row sums of K and of L: all of them, or from before a split to after it, and back."""
+    precisions = _precision(sigma_x), _precision(sigma_y)
+    own = 0 if split else 1  # what is on the diagonal
+    with one_thread():
+        product, r, s = _kernel_sums(x, y, x.mean(axis=0), y.mean(axis=0), *precisions, split, _blocks(split or len(x)))
+    return 2 * product + own * len(x), r + own, s + own
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def pairs_around(rows: np.ndarray, split: int, low: float, high: float) -> tuple[int, int, np.ndarray, int]:
+    """What `median.middle` asks about the squared distances: of any two rows, or of those before a split from the
+    others."""
+    n = len(rows)
+    bounds = tuple(bound * (1 + sign * SAME) for bound in (low, high) for sign in (-1, 1))
+    room = split * (n - split) if split else n * (n - 1) // 2
+    with one_thread():
+        below, to_low, to_high, kept = _select(rows, rows.mean(axis=0), bounds, room, split, _blocks(split or n))
+    return below, to_low - below, np.sort(kept), to_high - to_low - len(kept)
 
 
 def _as_rows(x: np.ndarray) -> np.ndarray:
@@ -67,10 +91,14 @@ def _precision(sigma: float) -> float:
 def _shares(n: int) -> list[np.ndarray]:
     """Blocks of columns for each thread; later ones meet fewer rows, so that threads take them to and fro."""
     threads = n_threads() if n >= THREADED else 1
-    blocks = np.arange(-(-n // WIDTH))
+    blocks = _blocks(n)
     turn = blocks % (2 * threads)
     owner = np.minimum(turn, 2 * threads - 1 - turn)
     return [blocks[owner == thread] for thread in range(threads)]
+
+
+def _blocks(n: int) -> np.ndarray:
+    return np.arange(-(-n // WIDTH))
 
 
 @jit
@@ -81,17 +109,21 @@ def _kernel_sums(
     y_centre: np.ndarray,
     precision_x: float,
     precision_y: float,
+    split: int,
     blocks: np.ndarray,
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Of the pairs in these columns: the sum of K * L, and the row sums of K and of L."""
-    n = len(x)
+    """Of the pairs in these columns: the sum of K * L, and the row sums of K and of L.
+
+    With a split above 0 the columns are those before it, and the rows those after it.
+    """
+    n, end = len(x), split or len(x)
     product, r, s = 0.0, np.zeros(n), np.zeros(n)
     height = max(_height(x), _height(y))
     for block in blocks:
-        start, stop = block * WIDTH, min((block + 1) * WIDTH, n)
+        start, stop = block * WIDTH, min((block + 1) * WIDTH, end)
         x_columns, y_columns = _columns(x, x_centre, start, stop), _columns(y, y_centre, start, stop)
         x_squares, y_squares = np.empty((height, stop - start)), np.empty((height, stop - start))
-        for top in range(start + 1, n, height):
+        for top in range(max(start + 1, split), n, height):
             bottom = min(top + height, n)
             _square_distances(x, x_centre, top, bottom, start, x_columns, x_squares)
             _square_distances(y, y_centre, top, bottom, start, y_columns, y_squares)
@@ -219,7 +251,7 @@ def _median_distance(rows: np.ndarray, shares: list[np.ndarray]) -> float:
         low, high, room = _bracket(rows, pairs, attempt)
         slack = SAME if rows.shape[1] >= WIDE else 0.0
         bounds = tuple(bound * (1 + sign * slack) for bound in (low, high) for sign in (-1, 1))
-        parts = thread_map(partial(_select, rows, rows.mean(axis=0), bounds, room), shares)
+        parts = thread_map(partial(_select, rows, rows.mean(axis=0), bounds, room, 0), shares)
         under, to_low, to_high = (sum(part[place] for part in parts) for place in range(3))
         if under <= ranks[0] and ranks[1] < to_high and all(len(part[3]) <= room for part in parts):
             squares = np.concatenate([[low], *(part[3] for part in parts), [high]])
@@ -255,20 +287,25 @@ def _sampled_squares(rows: np.ndarray, size: int, attempt: int) -> np.ndarray:
 
 @jit
 def _select(
-    rows: np.ndarray, centre: np.ndarray, bounds: tuple[float, float, float, float], room: int, blocks: np.ndarray
+    rows: np.ndarray,
+    centre: np.ndarray,
+    bounds: tuple[float, float, float, float],
+    room: int,
+    split: int,
+    blocks: np.ndarray,
 ) -> tuple[int, int, int, np.ndarray]:
     """Of the squared distances in these columns: how many are below, up to the low bound, up to the high one; and
     those between the two."""
-    n = len(rows)
+    n, end = len(rows), split or len(rows)
     height = _height(rows)
     below_low, up_to_low, below_high, up_to_high = bounds
     kept = np.empty(room + 1 + WIDTH)
     under, to_low, to_high, count = 0, 0, 0, 0
     for block in blocks:
-        start, stop = block * WIDTH, min((block + 1) * WIDTH, n)
+        start, stop = block * WIDTH, min((block + 1) * WIDTH, end)
         columns = _columns(rows, centre, start, stop)
         squares = np.empty((height, stop - start))
-        for top in range(start + 1, n, height):
+        for top in range(max(start + 1, split), n, height):
             bottom = min(top + height, n)
             _square_distances(rows, centre, top, bottom, start, columns, squares)
             for i in range(top, bottom):

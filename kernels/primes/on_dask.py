@@ -12,7 +12,6 @@ The setting ``backbench.primes.segment`` of Dask's configuration is the length o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from math import isqrt, log
 from typing import Any
@@ -26,6 +25,7 @@ from dask.base import get_scheduler, tokenize
 from dask.utils import parse_bytes
 
 from kernels import primes
+from kernels.chunk_tasks import on_one_thread, single_threaded
 from kernels.dispatch import default_backend
 from kernels.primes import nth_prime
 from kernels.primes.riemann import riemann_r, riemann_r_inverse
@@ -85,20 +85,6 @@ def sum_first(k: int) -> int:
     return sum_below(nth(k) + 1)
 
 
-def _task(function: Callable[..., Any], backend: str, *arguments: int) -> Any:
-    """A public function on one thread, since a worker runs as many tasks at once as it has threads."""
-    with _one_thread(backend):
-        return function(*arguments, backend=backend)
-
-
-def _one_thread(backend: str) -> AbstractContextManager[None]:
-    if backend != "numba":
-        return nullcontext()
-    from kernels.jit import limit_threads
-
-    return limit_threads(1)
-
-
 def _below(function: Callable[..., int], limit: int, sums: bool) -> int:
     """One task; where that takes long, the leaves of Lagarias, Miller and Odlyzko's method in shares."""
     if limit < HUGE or default_backend(function, limit) != "numba":
@@ -114,7 +100,7 @@ def _lmo(step: str, *arguments: Any) -> Any:
     """A function of the method's module, which needs Numba."""
     from kernels.primes import lmo
 
-    with _one_thread("numba"):
+    with single_threaded("numba"):
         return getattr(lmo, step)(*arguments)
 
 
@@ -124,7 +110,7 @@ def _share(plan: Any, share: int, shares: int) -> list[Any]:
 
 
 def _listing(start: int, stop: int, backend: str) -> np.ndarray:
-    return _task(primes.between, backend, start, stop)
+    return on_one_thread(backend, primes.between, start, stop)
 
 
 def _indicator(start: int, stop: int, backend: str) -> np.ndarray:
@@ -151,7 +137,7 @@ def _compute(function: Callable[..., Any], calls: Sequence[tuple[int, ...]]) -> 
         return []
     backend = default_backend(function, *calls[-1])
     name = f"{function.__name__}-{uuid4()}"
-    graph = {(name, i): (_task, function, backend, *call) for i, call in enumerate(calls)}
+    graph = {(name, i): (on_one_thread, backend, function, *call) for i, call in enumerate(calls)}
     return list(_run(graph, list(graph)))
 
 

@@ -48,6 +48,8 @@ class BuildError(RuntimeError):
 @functools.cache
 def missing() -> str | None:
     """Why kernels cannot be emulated here, or None."""
+    if os.environ.get("BACKBENCH_EMULATOR") == "off":
+        return "BACKBENCH_EMULATOR=off leaves the emulator out"
     if not sys.platform.startswith("linux"):
         return "kernels are emulated on Linux only"
     if not shutil.which("g++"):

@@ -14,9 +14,14 @@ except RuntimeError as error:
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [*sorted((ROOT / "kernels").rglob("*.cu")), *sorted((Path(__file__).parent / "samples").glob("*.cu"))]
+VARIANTS = [
+    pytest.param(path, options, id=" ".join([str(path.relative_to(ROOT)), *options]))
+    for path in SOURCES
+    for options in ([["-DREAL=float"], ["-DREAL=double"]] if "REAL" in path.read_text() else [[]])
+]
 
 
-def compile(source: str, architecture: str) -> tuple[bool, str]:
+def compile(source: str, architecture: str, *options: str) -> tuple[bool, str]:
     """Whether NVRTC makes machine code of a source, and what it says."""
 
     def call(function, *arguments):
@@ -25,8 +30,8 @@ def compile(source: str, architecture: str) -> tuple[bool, str]:
         return results[0] if results else None
 
     program = call(nvrtc.nvrtcCreateProgram, source.encode(), b"kernel.cu", 0, [], [])
-    options = [f"--gpu-architecture={architecture}".encode(), b"-std=c++17", b"-Werror=all-warnings"]
-    (result,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+    every = [f"--gpu-architecture={architecture}", "-std=c++17", "-Werror=all-warnings", *options]
+    (result,) = nvrtc.nvrtcCompileProgram(program, len(every), [option.encode() for option in every])
     log = b" " * call(nvrtc.nvrtcGetProgramLogSize, program)
     call(nvrtc.nvrtcGetProgramLog, program, log)
     call(nvrtc.nvrtcDestroyProgram, program)
@@ -34,9 +39,9 @@ def compile(source: str, architecture: str) -> tuple[bool, str]:
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_compiles(path, architecture):
-    compiled, log = compile(path.read_text(), architecture)
+@pytest.mark.parametrize(("path", "options"), VARIANTS)
+def test_compiles(path, options, architecture):
+    compiled, log = compile(path.read_text(), architecture, *options)
     assert compiled, log
 
 

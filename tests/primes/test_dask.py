@@ -20,6 +20,7 @@ import numpy as np  # noqa: E402
 
 import kernels  # noqa: E402
 from kernels import primes  # noqa: E402
+from kernels.chunk_tasks import on_one_thread  # noqa: E402
 from kernels.primes import on_dask  # noqa: E402
 
 SMALL_CHUNKS = {"array.chunk-size": "64 KiB"}
@@ -142,7 +143,7 @@ class TestScalars:
 
     def test_a_task_keeps_to_one_thread(self):
         jit = pytest.importorskip("kernels.jit")
-        assert on_dask._task(lambda backend: jit.n_threads(), "numba") == 1
+        assert on_one_thread("numba", lambda backend: jit.n_threads()) == 1
 
     @pytest.mark.parametrize("threads", [1, 3, 64])
     def test_segments_are_even_and_worth_a_task(self, threads, monkeypatch):
