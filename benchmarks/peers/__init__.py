@@ -13,10 +13,17 @@ class Seconds(float):
     """What a call returns that tells by itself how long it took."""
 
 
-def compare(what: str, ours: Callable[[], object], theirs: Callable[[], object], turns: int = TURNS) -> float:
-    """Print and return the ratio of the times of two calls, taken in turns, after one of each that is not counted."""
+def compare(
+    what: str, ours: Callable[[], object], theirs: Callable[[], object], turns: int = TURNS, *, burst: int = 1
+) -> float:
+    """Print and return the ratio of the times of two calls, taken in turns, after one of each that is not counted.
+
+    A turn is the best of a `burst` of calls: the threads of one side may go on spinning while the other one begins.
+    """
     seconds(ours), seconds(theirs)
-    ours_, theirs_ = zip(*((seconds(ours), seconds(theirs)) for _ in range(turns)), strict=True)
+    ours_, theirs_ = zip(
+        *([min(seconds(call) for _ in range(burst)) for call in (ours, theirs)] for _ in range(turns)), strict=True
+    )
     ratio = min(ours_) / min(theirs_)
     print(
         f"{what}: {ratio:.3g} (minimum), {statistics.median(ours_) / statistics.median(theirs_):.3g} (median); "

@@ -42,7 +42,8 @@ def log_gram() -> None:
                 f"log_gram {n, d}, numba / NumPy",
                 lambda x=x: ndarray.log_gram(x, backend="numba"),
                 lambda x=x: plain(x),
-                5 if n == 10**6 else 15,
+                5,
+                burst=1 if n == 10**6 else 5,
             )
 
 
@@ -181,7 +182,7 @@ def torch() -> None:
                 f"causal_conv1d (8, 1024, 64), width 3, dilation {dilation}, numba / torch",
                 lambda dilation=dilation: ndarray.causal_conv1d(x, w, dilation=dilation, backend="numba"),
                 conv1d,
-                31,
+                burst=5,
             )
         q, k, v = rng.normal(size=(3, 8, 2048, 64)).astype("float32")
         tensors = [torch.from_numpy(each)[None] for each in (q, k, v)]
@@ -189,7 +190,8 @@ def torch() -> None:
             "attention (8, 2048, 64), numba / torch",
             lambda: ndarray.attention(q, k, v, backend="numba"),
             lambda: F.scaled_dot_product_attention(*tensors),
-            9,
+            5,
+            burst=3,
         )
 
 

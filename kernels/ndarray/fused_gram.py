@@ -24,20 +24,20 @@ def log_gram(x: np.ndarray) -> np.ndarray:
     n, d = x.shape
     if not x.size:
         return np.zeros((d, d), x.dtype)
+    if d >= NARROW or not x.flags.c_contiguous:
+        return _centred(_wide_product(x))
     threads = min(n_threads(), x.size * (LOGARITHM + d) // (LOGARITHM * WORTH_A_THREAD))
+    x = read_only(x, x.shape)
     if threads <= 1:
-        return _centred(_product(x))
+        return _centred(_narrow_product(x, _rows(n, d)))
     with one_thread():
-        return _centred(sum(map_parts(lambda part: _product(x[part]), n, threads)))
+        return _centred(sum(map_parts(lambda part: _narrow_product(x[part], _rows(n, d)), n, threads)))
 
 
-def _product(x: np.ndarray) -> np.ndarray:
-    n, d = x.shape
+def _rows(n: int, d: int) -> int:
+    """Rows of a block, all but the last of one length."""
     blocks = -(-n // max(BLOCK // d, WIDE * d))
-    rows = -(-n // blocks)
-    if d < NARROW and x.flags.c_contiguous:
-        return _narrow_product(read_only(x, x.shape), rows)
-    return _wide_product(x, rows)
+    return -(-n // blocks)
 
 
 @jit
@@ -53,11 +53,13 @@ def _narrow_product(x: np.ndarray, rows: int) -> np.ndarray:
     return total
 
 
-def _wide_product(x: np.ndarray, rows: int) -> np.ndarray:
-    d = x.shape[1]
+def _wide_product(x: np.ndarray) -> np.ndarray:
+    """Leave the threads to BLAS, whose own are awake anyway, and would be in the way of others."""
+    n, d = x.shape
+    rows = _rows(n, d)
     total, product, factor = np.zeros((d, d), x.dtype), np.empty((d, d), x.dtype), np.empty((rows, d), x.dtype)
     with np.errstate(all="ignore"):
-        for start in range(0, len(x), rows):
+        for start in range(0, n, rows):
             block = np.ascontiguousarray(x[start : start + rows])
             _factor(read_only(block, (block.size,)), factor.reshape(-1))
             total += np.dot(block.T, factor[: len(block)], out=product)
