@@ -61,6 +61,7 @@ def run(cores: list[str], backends: list[str], sizes: list[str]) -> None:
         # What asv tells the benchmarks in every environment but an existing one.
         "ASV_CONF_DIR": str(FOLDER),
         "ASV_ENV_NAME": "existing",
+        "BACKBENCH_PRELOAD": "1",
     }
 
     def call(*command: str, expected: tuple[int, ...] = (0,), **options: Any) -> None:
@@ -79,6 +80,7 @@ def run(cores: list[str], backends: list[str], sizes: list[str]) -> None:
         "run",
         "--set-commit-hash=HEAD",
         "--machine=here",
+        *(["--launch-method=forkserver"] if hasattr(os, "fork") else []),
         *(f"--bench={core}.*{cells}" for core in cores or [r"\w"]),
         *([] if cores else ["--bench=^overhead"]),
         *(f"--attribute={name}={value}" for name, value in SHORT.items()),

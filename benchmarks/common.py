@@ -6,6 +6,8 @@ kept in ``reasons-<commit>-<environment>.jsonl`` beside asv's own results, since
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import math
 import os
@@ -14,6 +16,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
+
+if "BACKBENCH_PRELOAD" in os.environ:
+    # asv's fork server imports this file once, and forks a process for each of hundreds of cells, which then have
+    # these. Kernels are not among them, since they may fail to import.
+    for name in ("numba", "scipy.linalg", "dask.array", "distributed", "sparse"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 BACKENDS = ["python", "numpy", "numba", "cupy", "dask", "sparse"]
 SIZES = ["small", "medium", "large"]

@@ -20,7 +20,7 @@ class LogGram(Pipeline):
     cases: ClassVar = {
         "small": Case((Input((1000, 3)),), -154.33829462401357),
         "medium": Case((Input((10**5, 3)),), -15540.58712644268),
-        "large": Case((Input((2 * 10**4, 32)),), 15369.35743014416),
+        "large": Case((Input((10**4, 32)),), 7687.122461546574),
     }
 
 
@@ -29,7 +29,7 @@ class Softmax(Pipeline):
     cases: ClassVar = {
         "small": Case((Input((32, 32), -4, 4),), 59.97569483085124),
         "medium": Case((Input((256, 256), -4, 4),), 480.07969545982337),
-        "large": Case((Input((1024, 1024), -4, 4),), 1920.3418633197025),
+        "large": Case((Input((800, 800), -4, 4),), 1500.264928470063),
     }
 
 
@@ -38,7 +38,7 @@ class Logsumexp(Pipeline):
     cases: ClassVar = {
         "small": Case((Input((32, 32), -4, 4),), 259.898247044752),
         "medium": Case((Input((256, 256), -4, 4),), 2865.648339871649),
-        "large": Case((Input((1024, 1024), -4, 4),), 13598.304691275749),
+        "large": Case((Input((800, 800), -4, 4),), 10326.580882661354),
     }
 
 
@@ -56,7 +56,7 @@ class CausalConv1d(Pipeline):
     cases: ClassVar = {
         "small": Case((Input((1, 64, 4)), Input((3, 4, 4), -1)), 4.591918093178322, {"dilation": 2}),
         "medium": Case((Input((2, 512, 16)), Input((3, 16, 16), -1)), -387.2027885842051, {"dilation": 8}),
-        "large": Case((Input((4, 1024, 32)), Input((3, 32, 32), -1)), 678.0465737513246, {"dilation": 64}),
+        "large": Case((Input((2, 1024, 32)), Input((3, 32, 32), -1)), 326.3670711324236, {"dilation": 64}),
     }
 
 
@@ -65,7 +65,7 @@ class Attention(Pipeline):
     cases: ClassVar = {
         "small": Case((Input((1, 16, 8)), Input((1, 16, 8), -1), Input((1, 16, 8))), 97.54959934208473),
         "medium": Case((Input((2, 128, 32)), Input((2, 128, 32), -1), Input((2, 128, 32))), 6303.941777752965),
-        "large": Case((Input((2, 256, 64)), Input((2, 256, 64), -1), Input((2, 256, 64))), 25416.07933454142),
+        "large": Case((Input((1, 256, 64)), Input((1, 256, 64), -1), Input((1, 256, 64))), 12707.732387361026),
     }
 
 
@@ -101,7 +101,7 @@ class RandomAngles(Pipeline):
     cases: ClassVar = {
         "small": Case((100, 10**3), 2359.40244064672, {"rng": 1}),
         "medium": Case((100, 10**4), 23561.713832423768, {"rng": 1}),
-        "large": Case((100, 10**5), 235662.85979054694, {"rng": 1}),
+        "large": Case((100, 5 * 10**4), 117837.93002227071, {"rng": 1}),
     }
 
 
@@ -110,5 +110,5 @@ class AnglePdf(Pipeline):
     cases: ClassVar = {
         "small": Case((Input((10**3,), 0, 3), 100), 506.4302040105963),
         "medium": Case((Input((10**5,), 0, 3), 100), 50786.56399262443),
-        "large": Case((Input((10**6,), 0, 3), 100), 507866.2563338925),
+        "large": Case((Input((5 * 10**5,), 0, 3), 100), 253933.16976583426),
     }
