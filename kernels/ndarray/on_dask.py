@@ -175,7 +175,7 @@ def random_angles(dim: int, size: int, key: int) -> da.Array:
     (chunks,) = normalize_chunks("auto", (size,), dtype=float)
     name = f"random_angles-{tokenize(dim, size, key, chunks)}"
     ends = accumulate(chunks)
-    backend = default_backend(ndarray.random_angles, dim, max(chunks))
+    backend = default_backend(ndarray.random_angles, dim, max(chunks), key)
     graph = {
         (name, i): (_angles, end - n, dim, n, key, backend) for i, (n, end) in enumerate(zip(chunks, ends, strict=True))
     }
