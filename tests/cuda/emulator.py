@@ -138,6 +138,7 @@ class Module:
             self._server = subprocess.Popen(
                 [str(self._program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
             )
+            weakref.finalize(self, self._errors.close)
             weakref.finalize(self, _end, self._server)
             lines = []
             while line := self._server.stdout.readline().decode().split():
