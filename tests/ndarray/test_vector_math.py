@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 pytest.importorskip("numba", reason="Numba is not installed")
 
+import numpy as np
 from numba import njit  # without the cache, which cannot see what tests import
 
 from kernels import vector_math
