@@ -15,9 +15,7 @@ BLOCK = 60_000  # items whose logarithms stay in the second-level cache
 WIDE = 8  # In fewer rows than WIDE * d, adding up the products would be felt beside computing them.
 WORTH_A_THREAD = 1 << 19  # logarithms, each of which costs as much as LOGARITHM columns of the product
 LOGARITHM = 20
-NARROW = (
-    64  # Below, calls from Python would be felt beside the products; above, NumPy's BLAS, often newer than SciPy's.
-)
+NARROW = 64  # Below, calls from Python would be felt; from it on, NumPy has often a newer BLAS than SciPy.
 
 
 def log_gram(x: np.ndarray) -> np.ndarray:

@@ -17,7 +17,8 @@ import numpy as np
 
 from kernels.jit import jit
 from kernels.ndarray import BatchNorm
-from kernels.ndarray.layout import in_memory_order, inverse, map_parts, read_only, threads_for
+from kernels.ndarray.layout import inverse, map_parts, read_only, threads_for
+from kernels.ndarray.numpy_blocks import in_memory_order
 
 __all__ = ["batch_norm"]
 

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from kernels.jit import limit_threads, n_threads, thread_map
+from kernels.ndarray.numpy_blocks import in_memory_order
 
-__all__ = ["in_memory_order", "inverse", "map_parts", "read_only", "run_along", "threads_for"]
+__all__ = ["inverse", "map_parts", "read_only", "run_along", "threads_for"]
 
 Result = TypeVar("Result")
 Rows: TypeAlias = Callable[[np.ndarray, np.ndarray], None]
@@ -62,11 +63,6 @@ def _run(x: np.ndarray, axis: int, length: int, rows: Rows, columns: Columns) ->
         with limit_threads(threads):
             thread_map(lambda block: _rearranged(source[block], target[block], rows, columns), blocks)
     return result
-
-
-def in_memory_order(x: np.ndarray) -> list[int]:
-    """The axes, the outermost in memory first."""
-    return sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
 
 
 def inverse(order: list[int]) -> list[int]:

@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-__all__ = ["BLOCK", "Part", "blocks", "cuts", "slabs"]
+__all__ = ["BLOCK", "Part", "blocks", "cuts", "in_memory_order", "slabs"]
 
 BLOCK = 1 << 19  # bytes: a part and what is computed from it share a cache of 1 MiB
 WIDE = 1 << 10  # items, for which the start of an inner loop costs nothing
@@ -18,14 +18,15 @@ Part = tuple[slice, ...]
 
 def blocks(x: np.ndarray) -> Iterable[Part]:
     """Indices of the parts of `x`, cut across its longest strides."""
-    return cuts(x.shape, _by_stride(x), BLOCK // x.itemsize)
+    return cuts(x.shape, in_memory_order(x), BLOCK // x.itemsize)
 
 
 def slabs(x: np.ndarray, axis: int) -> Iterable[Part]:
     """The same with parts that are whole along an axis; too large ones where they would be narrow across it."""
     limit = BLOCK // x.itemsize
     least = 0 if x.shape[axis] * WIDE <= limit else abs(x.strides[axis])
-    return cuts(x.shape, [other for other in _by_stride(x) if other != axis and abs(x.strides[other]) >= least], limit)
+    others = [other for other in in_memory_order(x) if other != axis and abs(x.strides[other]) >= least]
+    return cuts(x.shape, others, limit)
 
 
 def cuts(lengths: Sequence[int], axes: Iterable[int], size: int) -> Iterable[Part]:
@@ -43,5 +44,6 @@ def cuts(lengths: Sequence[int], axes: Iterable[int], size: int) -> Iterable[Par
     return product(*([slice(start, start + every.step) for start in every] for every in starts))
 
 
-def _by_stride(x: np.ndarray) -> list[int]:
+def in_memory_order(x: np.ndarray) -> list[int]:
+    """The axes, the outermost in memory first."""
     return sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
