@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.misc.appdirs import AppDirs
 
-__all__ = ["jit", "limit_threads", "n_threads", "thread_map"]
+__all__ = ["jit", "limit_threads", "n_threads", "parts_of", "thread_map"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -166,6 +167,11 @@ def limit_threads(limit: int) -> Iterator[None]:
         yield
     finally:
         _limit.reset(token)
+
+
+def parts_of(length: int, count: int) -> list[tuple[int, int]]:
+    """Bounds of so many parts, of about one length, that make up the whole."""
+    return list(pairwise(length * part // count for part in range(count + 1)))
 
 
 def thread_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

@@ -7,12 +7,11 @@ the stacked taps gives the block's outputs and nothing of the size of the input 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 
 from kernels.blas import UNPACKED, one_thread, operand
-from kernels.jit import jit, n_threads, thread_map
+from kernels.jit import jit, n_threads, parts_of, thread_map
 
 __all__ = ["causal_conv1d"]
 
@@ -45,7 +44,7 @@ def _run(x: np.ndarray, past: np.ndarray, w: np.ndarray, bias: np.ndarray, dilat
     width, n_in, n_out = w.shape
     rows = out.shape[0] * out.shape[1]
     parts = min(4 * n_threads(), 1 + rows * w.size // WORTH_A_PIECE)
-    pieces = pairwise(rows * part // parts for part in range(parts + 1))
+    pieces = parts_of(rows, parts)
     block = UNPACKED // max(w.size, 1)
     if block < 32:
         block = PACKED_ROWS

@@ -8,12 +8,11 @@ before is scaled down. Tiles that the mask shuts out are not computed.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 
 from kernels.blas import UNPACKED, one_thread, operand
-from kernels.jit import jit, n_threads, thread_map
+from kernels.jit import jit, n_threads, parts_of, thread_map
 from kernels.vector_math import exp, maximum
 
 __all__ = ["attention"]
@@ -36,7 +35,7 @@ def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | No
     arrays = (q.reshape(batch, n, d), k.reshape(batch, m, d), v.reshape(batch, m, e), masks, which)
     arguments = (*map(operand, arrays), q.dtype.type(scale), *_tile(max(d, e)))
     parts = max(1, min(4 * n_threads(), batch * n // LEAST, batch * n * m * (d + e) // WORTH_A_PIECE))
-    pieces = pairwise(batch * n * part // parts for part in range(parts + 1))
+    pieces = parts_of(batch * n, parts)
     results = out.reshape(batch, n, e)
 
     def attend(piece: tuple[int, int]) -> None:

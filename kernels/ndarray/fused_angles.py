@@ -7,14 +7,13 @@ minimax polynomials.
 from __future__ import annotations
 
 from functools import partial
-from itertools import pairwise
 from math import pi, sqrt
 from typing import Any
 
 import numpy as np
 
 from kernels.compiled_philox import philox4x32, uniforms
-from kernels.jit import jit, n_threads, thread_map
+from kernels.jit import jit, n_threads, parts_of, thread_map
 from kernels.ndarray.angles import normaliser
 from kernels.philox import MASK
 from kernels.vector_math import exp, fma, log, polynomial, select
@@ -79,8 +78,7 @@ def seq2seq_mask(n_source: int, n_target: int) -> np.ndarray:
 
 def _parts(count: int, size: int) -> list[tuple[int, int]]:
     """Bounds that divide a count among threads."""
-    parts = n_threads() if size >= THREADED else 1
-    return list(pairwise(count * part // parts for part in range(parts + 1)))
+    return parts_of(count, n_threads() if size >= THREADED else 1)
 
 
 @jit

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from math import prod
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from kernels.jit import limit_threads, n_threads, thread_map
+from kernels.jit import limit_threads, n_threads, parts_of, thread_map
 from kernels.ndarray.numpy_blocks import in_memory_order
 
 __all__ = ["inverse", "map_parts", "read_only", "run_along", "threads_for"]
@@ -84,8 +83,7 @@ def map_parts(function: Callable[[slice], Result], length: int, threads: int) ->
     """Apply the function on threads to slices of about one length that make up the whole."""
     if threads == 1:
         return [function(slice(0, length))]
-    bounds = (length * part // threads for part in range(threads + 1))
-    return thread_map(function, [slice(*each) for each in pairwise(bounds)])
+    return thread_map(function, [slice(*bounds) for bounds in parts_of(length, threads)])
 
 
 def _blocks(shape: tuple[int, ...], n: int) -> list[Any]:
