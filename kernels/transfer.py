@@ -133,15 +133,23 @@ def moves(types: tuple[type, ...], backend: Backend, named: bool) -> tuple[tuple
 def _as_numpy(backend: Backend, result: Any, dtype: Any) -> Any:
     """`result` with the backend's own arrays turned into NumPy's, in tuples too; untouched where NumPy is missing.
 
-    What a backend without dtypes returns gets the `dtype` that it would have elsewhere.
+    What a backend without dtypes returns gets the `dtype` that it would have elsewhere; tuples within a tuple tell about
+    the result and keep their own.
     """
     if isinstance(result, tuple):
-        items = [_as_numpy(backend, item, dtype) for item in backend.compute_together(result)]
+        items = [
+            _as_numpy(backend, item, None if isinstance(item, tuple) else dtype)
+            for item in backend.compute_together(result)
+        ]
         return type(result)(*items) if hasattr(result, "_fields") else tuple(items)
     if not backend.owns(type(result)) or BUILT_IN["numpy"].why_not() is not None:
         return result
     array = backend.to_numpy(result)
-    return array.astype(dtype, copy=False) if dtype is not None and array.dtype.kind in "fc" else array
+    if dtype is None or array.dtype.kind not in "fc":
+        return array
+    if hasattr(result, "typecode"):  # a buffer holds real numbers, of whatever its arguments were
+        dtype = dtype.type(0).real.dtype
+    return array.astype(dtype, copy=False)
 
 
 def _is_numpy(array_type: type, *, exactly: bool = False) -> bool:

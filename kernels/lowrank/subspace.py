@@ -1,0 +1,53 @@
+"""Randomized SVD by subspace iteration: one text for dense and stored matrices, in NumPy and in CuPy.
+
+N. Halko, P. G. Martinsson and J. A. Tropp, SIAM Review 53 (2011), algorithms 4.4 and 5.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kernels.lowrank import SVD
+
+__all__ = ["largest_singular", "signed"]
+
+Product = Callable[[Any], Any]
+
+
+def largest_singular(
+    xp: Any, times: Product, adjoint_times: Product, start: Any, rank: int, iterations: int
+) -> SVD:
+    """Of a matrix A that is known by its products ``A @ m`` and ``A.conj().T @ m``, with ``start`` of random vectors.
+
+    `start` has no more columns than A has rows or columns; `rank` is no more than that.
+    """
+    sample = times(start)
+    finite = xp.isfinite(sample).all()  # only if A is, and LAPACK refuses what is not
+    unknown = xp.where(finite, 0, xp.nan).astype(sample.real.dtype)
+    basis = _orthonormal(xp, sample)
+    for _ in range(iterations):
+        basis = _orthonormal(xp, times(_orthonormal(xp, adjoint_times(basis))))
+    # of the adjoint, which is tall, so that a matrix need not be transposed for its product from the left
+    v, s, uh = xp.linalg.svd(_finite(xp, adjoint_times(basis)), full_matrices=False)
+    svd = signed(xp, basis @ uh[:rank].conj().T, s[:rank], v[:, :rank].conj().T)
+    return SVD(*(part + unknown for part in svd))
+
+
+def _orthonormal(xp: Any, vectors: Any) -> Any:
+    return xp.linalg.qr(_finite(xp, vectors))[0]
+
+
+def _finite(xp: Any, vectors: Any) -> Any:
+    """Zeros where something is not: what the result is then is said by the first product."""
+    return xp.where(xp.isfinite(vectors), vectors, xp.zeros((), vectors.dtype))
+
+
+def signed(xp: Any, u: Any, s: Any, vh: Any) -> SVD:
+    """The same with the greatest item of each column of `u` positive."""
+    if not u.size:
+        return SVD(u, s, vh)
+    greatest = u[xp.abs(u).argmax(axis=0), xp.arange(u.shape[1])]
+    modulus = xp.abs(greatest)
+    sign = xp.where(modulus > 0, greatest / xp.where(modulus > 0, modulus, 1), 1).astype(u.dtype)
+    return SVD(u * sign.conj(), s, vh * sign[:, None])
