@@ -1,7 +1,8 @@
 """Matrix products from a sample of their terms, with an error that one can trust, and randomized SVD, the rival.
 
-``x @ y`` is the sum of the outer products ``x[:, i] y[i]``, its terms. Keep r of the l terms, multiplied so that the sum
-is right on average, and the product takes r / l of the time: column-row (CR) sampling. `cr_plan` tells when that pays.
+``x @ y`` is the sum of the outer products ``x[:, i] y[i]``, its terms. Keep r of the l terms, multiplied so that the
+sum is right on average, and the product takes r / l of the time: column-row (CR) sampling. `cr_plan` tells when that
+pays.
 
 Arrays are float32, float64, complex64 or complex128; integers count as float64, and arrays of several dtypes as the one
 that NumPy promotes them to. The weight of a term is its Frobenius norm, ``norm(x[:, i]) * norm(y[i])``, worked out in
@@ -47,7 +48,8 @@ class CRInfo(NamedTuple):
     error : float
         The Frobenius norm of ``w - x @ y``, estimated: the root of an unbiased estimate of its square.
     relative_error : float
-        `error` over the Frobenius norm of ``x @ y``, which is estimated likewise.
+        `error` over the Frobenius norm of ``x @ y``, which is estimated likewise; infinite where that drowns in the
+        error.
     kind : str
         How `error` was found: "exact" where it is zero; "unbiased" from the weights and the norm of w alone, for terms
         drawn with replacement (importance and uniform, two or more of them); "probes" by 8 Gaussian probes else.
@@ -176,8 +178,8 @@ def cr_matmul(
         - "importance": one by one, each with a probability proportional to its weight, with replacement; unbiased;
         - "uniform": likewise, with equal probabilities; unbiased;
         - "topk": the ones of the largest weights, as they are: biased, but better where terms hardly overlap;
-        - "topk_reweighted": the same, multiplied so that the error is as small as it can be. To find these factors takes
-          as long as a product of about ``2 * rank`` terms.
+        - "topk_reweighted": the same, multiplied so that the error is as small as it can be. To find these factors
+          takes as long as a product of about ``2 * rank`` terms.
     rng : int or numpy.random.Generator, optional
         Key of the counter-based generator, from 0 to 2**64 - 1, or what it is drawn from; from the system where it is
         left out. The same key draws the same terms on every backend.
@@ -228,7 +230,7 @@ def cr_matmul(
     >>> w, info.indices
     ([[3.0]], [0])
     """
-    rows, columns = _matrices(x, y)
+    _matrices(x, y)
     if (rank is None) == (rtol is None):
         raise ValueError("give either rank or rtol" + (", not both" if rank is not None else ""))
     if rank is not None:
@@ -259,7 +261,7 @@ def cr_plan(x: Any, y: Any, *, backend: str | None = None) -> CRPlan:
     Returns
     -------
     CRPlan
-        Worked out at once on dask, too. All errors are NaN where an item is not finite.
+        Worked out at once on dask, too. All errors but that of all terms are NaN where an item is not finite.
 
     Raises
     ------
@@ -285,9 +287,7 @@ def cr_plan(x: Any, y: Any, *, backend: str | None = None) -> CRPlan:
 
 
 @_operation("x", "y", "w", few=_few_products, on_sparse="products of stored entries and dense probes")
-def estimate_error(
-    x: Any, y: Any, w: Any, *, probes: int = 8, rng: Any = None, backend: str | None = None
-) -> float:
+def estimate_error(x: Any, y: Any, w: Any, *, probes: int = 8, rng: Any = None, backend: str | None = None) -> float:
     """Estimate the Frobenius norm of ``w - x @ y`` without working the product out.
 
     Parameters

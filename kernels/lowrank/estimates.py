@@ -10,7 +10,7 @@ N_PROBES = 8  # of what `cr_matmul` tells beside its product
 
 
 def without_bias(draws: int, moment: float, norm: float) -> tuple[float, float]:
-    """Error and relative error of a product from two or more terms drawn with replacement, whose Frobenius norm is given.
+    """Error and relative error of a product of that Frobenius norm, from two or more terms drawn with replacement.
 
     `moment` is the sum over all terms of ``w**2 / p`` for their weights and probabilities: what the squared norm of one
     draw is on average. The average over the draws has the variance ``(moment - norm(x @ y)**2) / draws``.

@@ -15,9 +15,7 @@ __all__ = ["largest_singular", "signed"]
 Product = Callable[[Any], Any]
 
 
-def largest_singular(
-    xp: Any, times: Product, adjoint_times: Product, start: Any, rank: int, iterations: int
-) -> SVD:
+def largest_singular(xp: Any, times: Product, adjoint_times: Product, start: Any, rank: int, iterations: int) -> SVD:
     """Of a matrix A that is known by its products ``A @ m`` and ``A.conj().T @ m``, with ``start`` of random vectors.
 
     `start` has no more columns than A has rows or columns; `rank` is no more than that.

@@ -1,0 +1,151 @@
+"""Sampled products of arrays in host memory: the steps, for a backend that brings what each of them is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kernels.lowrank import CRInfo, CRPlan, estimates
+from kernels.lowrank.overlap import cosines
+from kernels.lowrank.prediction import NO_TERMS, Prediction, plan
+from kernels.lowrank.reweighting import best_factors
+from kernels.lowrank.sampling import PROBES, on_grid
+
+__all__ = ["Costs", "Parts", "error_of", "planned", "sampled"]
+
+Array = np.ndarray
+
+
+class Costs(NamedTuple):
+    """What else takes time, in multiply-adds of the exact product."""
+
+    item: float  # the norm of a column or row, an item
+    gathered: float  # an item of the chosen columns and rows
+    call: float  # drawing the terms
+    pilot: float  # finding out how many
+
+
+class Parts(NamedTuple):
+    """Of a backend: see `numpy_terms` for the first four, `normals` for the last."""
+
+    column_norms: Callable[[Array], Array]
+    row_norms: Callable[[Array], Array]
+    columns: Callable[..., Array]
+    rows: Callable[[Array, Array], Array]
+    draw: Callable[[Array, int, str, int], tuple[Array, Array]]  # from grid, rank, sampling and key: terms and factors
+    pilot: Callable[[Array, int], Array]  # from grid and key
+    normal_matrix: Callable[[int, int, int, int], Array]
+    costs: Costs
+
+    def break_even(self, x: Array, y: Array, *, pilot: bool = False) -> int:
+        (m, terms), n = x.shape, y.shape[1]
+        fixed = self.costs.item * (m + n) * terms + self.costs.call + pilot * self.costs.pilot
+        return estimates.break_even(terms, m * n * terms, fixed, m * n + self.costs.gathered * (m + n))
+
+
+class _Weights(NamedTuple):
+    of_columns: Array
+    of_rows: Array
+    grid: Array
+    finite: bool
+
+
+def _weights(parts: Parts, x: Array, y: Array) -> _Weights:
+    of_columns, of_rows = parts.column_norms(x), parts.row_norms(y)
+    with np.errstate(all="ignore"):
+        grid, finite = on_grid(np, of_columns, of_rows)
+    return _Weights(of_columns, of_rows, grid, bool(finite))
+
+
+def _prediction(parts: Parts, x: Array, y: Array, weights: _Weights, key: int) -> Prediction:
+    draws = parts.pilot(weights.grid, key)
+    overlap = cosines(parts.columns(x, draws), parts.rows(y, draws), np)
+    return Prediction(weights.grid, draws, overlap if weights.finite else np.full_like(overlap, np.nan))
+
+
+def planned(parts: Parts, x: Array, y: Array) -> CRPlan:
+    if not len(y):
+        return NO_TERMS
+    weights = _weights(parts, x, y)
+    return plan(_prediction(parts, x, y, weights, 0), parts.break_even(x, y))
+
+
+def sampled(
+    parts: Parts, x: Array, y: Array, rank: int | None, rtol: float | None, sampling: str, key: int, return_info: bool
+) -> Any:
+    terms = len(y)
+    if rank is not None and rank >= terms:
+        return _exact(x, y, return_info)
+    weights = _weights(parts, x, y)
+    if rtol is not None:
+        rank = _terms_needed(parts, x, y, weights, rtol, sampling, key)
+    assert rank is not None, "the contract gives one of the two"
+    if rank >= terms:
+        return _exact(x, y, return_info)
+    if weights.finite:
+        indices, factors = _drawn(parts, x, y, weights, rank, sampling, key)
+        w = parts.columns(x, indices, factors) @ parts.rows(y, indices)
+    else:
+        indices, factors, w = np.zeros(0, np.int64), np.zeros(0), np.full((len(x), y.shape[1]), np.nan, x.dtype)
+    if not return_info:
+        return w
+    kind = "unbiased" if sampling in ("importance", "uniform") and rank > 1 else "probes"
+    if kind == "unbiased":
+        errors = _without_bias(parts, weights, rank, sampling, w)
+    else:
+        errors = estimates.from_probes(*_probed(parts, x, y, w, estimates.N_PROBES, key), estimates.N_PROBES)
+    return w, CRInfo(sampling, rank, indices, factors, *errors, kind)
+
+
+def _terms_needed(parts: Parts, x: Array, y: Array, weights: _Weights, rtol: float, sampling: str, key: int) -> int:
+    """All terms where sampling cannot pay."""
+    most = parts.break_even(x, y, pilot=True) if weights.finite else 0
+    if not most:
+        return len(y)
+    needed = _prediction(parts, x, y, weights, key).terms_needed(sampling, rtol)
+    return needed if needed <= most else len(y)
+
+
+def _exact(x: Array, y: Array, return_info: bool) -> Any:
+    w = x @ y
+    if not return_info:
+        return w
+    terms = len(y)
+    return w, CRInfo("exact", terms, np.arange(terms), np.ones(terms), 0.0, 0.0, "exact")
+
+
+def _drawn(
+    parts: Parts, x: Array, y: Array, weights: _Weights, rank: int, sampling: str, key: int
+) -> tuple[Array, Array]:
+    indices, factors = parts.draw(weights.grid, rank, sampling, key)
+    if sampling != "topk_reweighted":
+        return indices, factors
+    of_columns, of_rows = weights.of_columns[indices], weights.of_rows[indices]
+    columns = parts.columns(x, indices, 1 / of_columns)
+    rows = parts.rows(y, indices) / of_rows[:, None].astype(y.real.dtype)
+    return indices, best_factors(x, y, columns, rows) / (of_columns * of_rows)
+
+
+def _without_bias(parts: Parts, weights: _Weights, rank: int, sampling: str, w: Array) -> tuple[float, float]:
+    norms = weights.of_columns * weights.of_rows
+    if sampling == "uniform":
+        moment = len(norms) * (norms @ norms)
+    else:
+        drawn = weights.grid > 0
+        moment = (norms[drawn] ** 2 / weights.grid[drawn]).sum() * weights.grid.sum()
+    return estimates.without_bias(rank, float(moment), float(np.linalg.norm(parts.row_norms(w))))
+
+
+def error_of(parts: Parts, x: Array, y: Array, w: Array, probes: int, key: int) -> float:
+    return estimates.from_probes(*_probed(parts, x, y, w, probes, key), probes)[0]
+
+
+@np.errstate(all="ignore")
+def _probed(parts: Parts, x: Array, y: Array, w: Array, probes: int, key: int) -> tuple[float, float]:
+    """The sums of squares of what the probes make of ``w - x @ y`` and of ``x @ y``."""
+    probe = parts.normal_matrix(y.shape[1], probes, key, PROBES).astype(x.dtype)
+    product = x @ (y @ probe)
+    difference, total = (float((parts.row_norms(image) ** 2).sum()) for image in (w @ probe - product, product))
+    return difference, total
