@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-__all__ = ["on_one_thread", "single_threaded"]
+__all__ = ["blas_on_one_thread", "on_one_thread", "single_threaded"]
 
 
 def on_one_thread(backend: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -21,3 +21,12 @@ def single_threaded(backend: str) -> AbstractContextManager[None]:
     from kernels.jit import limit_threads
 
     return limit_threads(1)
+
+
+def blas_on_one_thread(backend: str) -> AbstractContextManager[None]:
+    """Where Numba is installed, with which the means come to see to it."""
+    if backend != "numba":
+        return nullcontext()
+    from kernels.blas import one_thread
+
+    return one_thread()

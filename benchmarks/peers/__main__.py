@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-CORES = ["primes", "ndarray"]
+CORES = ["primes", "ndarray", "lowrank"]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("core", nargs="*", choices=CORES, default=CORES)
-    for core in parser.parse_args().core:
+    parser.add_argument("core", nargs="*", choices=[*CORES, "all"], default="all")
+    chosen = parser.parse_args().core
+    for core in CORES if "all" in chosen else chosen:
         import_module(f"benchmarks.peers.{core}").main()

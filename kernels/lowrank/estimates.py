@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from math import inf, nan, sqrt
+from math import inf, isfinite, nan, sqrt
 
-__all__ = ["N_PROBES", "break_even", "from_probes", "without_bias"]
+__all__ = ["N_PROBES", "break_even", "from_probes", "kind_of_error", "without_bias"]
 
 N_PROBES = 8  # of what `cr_matmul` tells beside its product
+
+
+def kind_of_error(sampling: str, rank: int) -> str:
+    """How `CRInfo.error` is found for a sample."""
+    return "unbiased" if sampling in ("importance", "uniform") and rank > 1 else "probes"
 
 
 def without_bias(draws: int, moment: float, norm: float) -> tuple[float, float]:
@@ -15,8 +20,9 @@ def without_bias(draws: int, moment: float, norm: float) -> tuple[float, float]:
     `moment` is the sum over all terms of ``w**2 / p`` for their weights and probabilities: what the squared norm of one
     draw is on average. The average over the draws has the variance ``(moment - norm(x @ y)**2) / draws``.
     """
-    squared = (moment - norm**2) / (draws - 1)
-    return _roots(squared, norm**2 - squared)
+    squared_norm = norm * norm  # which may be infinite, where a power would raise
+    squared = (moment - squared_norm) / (draws - 1)
+    return _roots(squared, squared_norm - squared)
 
 
 def from_probes(differences: float, products: float, probes: int) -> tuple[float, float]:
@@ -25,7 +31,7 @@ def from_probes(differences: float, products: float, probes: int) -> tuple[float
 
 
 def _roots(squared_error: float, squared_norm: float) -> tuple[float, float]:
-    if squared_error != squared_error:
+    if not isfinite(squared_error):
         return nan, nan
     error, norm = sqrt(max(squared_error, 0.0)), sqrt(max(squared_norm, 0.0))
     return error, error / norm if norm else (inf if error else 0.0)

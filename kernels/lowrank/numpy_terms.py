@@ -59,13 +59,13 @@ def _scaled_norm(vector: np.ndarray) -> np.float64:
 
 
 def columns(x: np.ndarray, indices: np.ndarray, factors: np.ndarray | None = None) -> np.ndarray:
-    """``x[:, indices] * factors``, C-contiguous."""
-    chosen = np.take(x, indices, axis=1)
+    """``x[:, indices] * factors``, in memory as x is."""
+    chosen = np.take(x.T, indices, axis=0).T if x.flags.f_contiguous else np.take(x, indices, axis=1)
     if factors is not None:
         chosen *= factors.astype(chosen.dtype)
     return chosen
 
 
 def rows(y: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """``y[indices]``, C-contiguous."""
-    return np.take(y, indices, axis=0)
+    """``y[indices]``, in memory as y is."""
+    return columns(y.T, indices).T

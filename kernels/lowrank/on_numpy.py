@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ import numpy as np
 from kernels.lowrank import SVD, CRPlan, dense_products, numpy_terms, sampling
 from kernels.lowrank.normals import normal_matrix
 from kernels.lowrank.numpy_random import random
-from kernels.lowrank.subspace import largest_singular
 
 
 def cr_matmul(
@@ -27,9 +27,15 @@ def estimate_error(x: np.ndarray, y: np.ndarray, w: np.ndarray, probes: int, key
 
 
 def randomized_svd(a: np.ndarray, rank: int, oversample: int, iterations: int, key: int) -> SVD:
-    columns = min(rank + oversample, *a.shape)
-    start = normal_matrix(a.shape[1], columns, key, sampling.TEST_MATRIX).astype(a.dtype)
-    return largest_singular(np, a.__matmul__, a.conj().T.__matmul__, start, min(rank, columns), iterations)
+    return dense_products.svd_of(_PARTS, a, rank, oversample, iterations, key)
+
+
+def _norms(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return numpy_terms.column_norms(x), numpy_terms.row_norms(y)
+
+
+def _product(x: np.ndarray, y: np.ndarray, indices: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    return numpy_terms.columns(x, indices, factors) @ numpy_terms.rows(y, indices)
 
 
 def _draw(grid: np.ndarray, rank: int, method: str, key: int) -> tuple[np.ndarray, np.ndarray]:
@@ -39,10 +45,12 @@ def _draw(grid: np.ndarray, rank: int, method: str, key: int) -> tuple[np.ndarra
 
 
 _PARTS = dense_products.Parts(
-    numpy_terms.column_norms,
+    _norms,
     numpy_terms.row_norms,
     numpy_terms.columns,
     numpy_terms.rows,
+    _product,
+    partial(sampling.on_grid, np),
     _draw,
     lambda grid, key: sampling.pilot(np, grid, random(key)),
     normal_matrix,

@@ -15,8 +15,11 @@ def cosines(c: Any, r: Any, xp: Any) -> Any:
 
 def _directions(vectors: Any, axis: int, xp: Any) -> Any:
     """Divided twice, since the squares of very large or small items would not do."""
-    for norms in (xp.abs(vectors).max(axis=axis, initial=0, keepdims=True), None):
-        if norms is None:
-            norms = xp.sqrt((xp.abs(vectors) ** 2).sum(axis=axis, keepdims=True))
-        vectors = vectors / xp.where(norms > 0, norms, 1)
-    return vectors
+    if not vectors.size:
+        return vectors
+    vectors = vectors / _divisors(xp.abs(vectors).max(axis=axis, keepdims=True), xp)
+    return vectors / _divisors(xp.sqrt((xp.abs(vectors) ** 2).sum(axis=axis, keepdims=True)), xp)
+
+
+def _divisors(norms: Any, xp: Any) -> Any:
+    return xp.where(norms > 0, norms, 1)

@@ -23,6 +23,7 @@ __all__ = ["NO_TERMS", "Prediction", "plan"]
 NO_TERMS = CRPlan((), (), (), 0, 0, "use the exact product: there are no terms", None)
 
 Z = 2.05  # of a standard normal number, 98 % are less
+T = 2.52  # of one divided by a deviation of 7 degrees of freedom, likewise
 MARGIN = 1.08  # of the squared error: what simulated families were off by
 UNEVEN = 0.25  # over the rank: how far the squares of few terms are from those of a normal vector, likewise
 GROUPS = 8  # of draws, each of which is left out once to see how far the pilot is to be trusted
@@ -68,24 +69,35 @@ class Prediction:
 
             self.sums = NumpySums(grid * unit, draws, cosines, GROUPS)
         ones = [1.0] * len(self.sums.drawn)
-        self.squared_norms = self._squared_sums(self._total(2, 0), ones)
+        self.squared_norms = self._squared_sums(ones, self._total(1, 0), self._total(2, 0))
 
     def _total(self, power: int, first: int) -> float:
         return float(self.sums.totals[power - 1][first])
 
-    def _squared_sums(self, diagonal: float, factors: list[float]) -> list[float]:
+    def _squared_sums(self, factors: list[float], total: float, diagonal: float, unknown: float = 0.0) -> list[float]:
         """Estimates of ``|sum(d_i v_i)|**2`` from all draws, and from those without each group.
 
-        `diagonal` is what pairs of a term with itself give, over all terms.
+        Over all terms, `total` is the sum of ``d_i |v_i|`` and `diagonal` that of its squares, so that nothing but the
+        mean cosine of two different terms is left to the draws; it is `unknown` where they tell nothing.
         """
         between = self.sums.between_groups(factors)
-        whole, size = sum(map(sum, between)), len(factors)
-        rest = size - size // GROUPS
-        weight = self._total(1, 0) ** 2
-        return [diagonal + weight * whole / (size * (size - 1))] + [
-            diagonal + weight * (whole - 2 * sum(row) + row[group]) / (rest * (rest - 1))
-            for group, row in enumerate(between)
+        pairs = self._pairs(factors)
+        whole, count = sum(map(sum, between)), sum(map(sum, pairs))
+        sums = [(whole, count)] + [
+            (whole - 2 * sum(row) + row[group], count - 2 * sum(of) + of[group])
+            for group, (row, of) in enumerate(zip(between, pairs, strict=True))
         ]
+        return [diagonal + total**2 * (cosines / weights if weights > 0 else unknown) for cosines, weights in sums]
+
+    def _pairs(self, factors: list[float]) -> list[list[float]]:
+        """Sums of ``d_a d_b`` over the pairs of draws of two groups."""
+        size = len(factors) // GROUPS
+        groups = [factors[start : start + size] for start in range(0, len(factors), size)]
+        sums = [sum(group) for group in groups]
+        products = [[one * other for other in sums] for one in sums]
+        for group, own in enumerate(groups):
+            products[group][group] -= sum(factor**2 for factor in own)
+        return products
 
     def error(self, sampling: str, rank: int) -> float:
         """The root of the mean squared relative error."""
@@ -104,7 +116,7 @@ class Prediction:
         if not ratios[0] < inf:
             return ratios[0]
         deviation = sqrt((GROUPS - 1) / GROUPS * sum((ratio - ratios[0]) ** 2 for ratio in ratios[1:]))
-        return sqrt(MARGIN * (ratios[0] + Z * deviation) * _quantile(concentration + UNEVEN / rank))
+        return sqrt(MARGIN * (ratios[0] + T * deviation) * _quantile(concentration + UNEVEN / rank))
 
     def terms_needed(self, sampling: str, rtol: float) -> int:
         """The smallest rank that keeps to a relative error; that of the exact product where there is no smaller one."""
@@ -128,8 +140,11 @@ class Prediction:
         above, below = self._place(least), self._place(least, after=True)
         taken = (rank - above) / (below - above)
         factors = [float(weight < least) + (1 - taken) * (weight == least) for weight in self.sums.drawn]
-        diagonal = self._total(2, below) + (1 - taken) ** 2 * (self._total(2, above) - self._total(2, below))
-        return _Errors([max(square, 0.0) for square in self._squared_sums(diagonal, factors)], 0.0)
+        total, diagonal = (
+            self._total(power, below) + (1 - taken) ** power * (self._total(power, above) - self._total(power, below))
+            for power in (1, 2)
+        )
+        return _Errors([max(square, 0.0) for square in self._squared_sums(factors, total, diagonal, 1.0)], 0.0)
 
     def _place(self, weight: float, *, after: bool = False) -> int:
         """How many weights are larger than this one, or (`after`) not smaller."""
@@ -149,7 +164,7 @@ class Prediction:
         chance = [min(rate * weight, 1.0) for weight in self.sums.drawn]
         factors = [1 - p for p in chance]
         diagonal = second - 2 * rate * third + rate**2 * fourth
-        missing = self._squared_sums(diagonal, factors)
+        missing = self._squared_sums(factors, first - rate * second, diagonal)
         own = first**2 / left - second
         spread = left - rate**2 * second
         squares = [max(own - max(square, 0.0) / spread, 0.0) if spread > 0 else 0.0 for square in missing]

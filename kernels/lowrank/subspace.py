@@ -10,30 +10,32 @@ from typing import Any
 
 from kernels.lowrank import SVD
 
-__all__ = ["largest_singular", "signed"]
+__all__ = ["Factors", "largest_singular", "signed"]
 
 Product = Callable[[Any], Any]
+Factors = Callable[[Any], tuple[Any, Any]]
 
 
-def largest_singular(xp: Any, times: Product, adjoint_times: Product, start: Any, rank: int, iterations: int) -> SVD:
+def largest_singular(
+    xp: Any, times: Product, adjoint_times: Product, start: Any, rank: int, iterations: int, qr: Factors | None = None
+) -> SVD:
     """Of a matrix A that is known by its products ``A @ m`` and ``A.conj().T @ m``, with ``start`` of random vectors.
 
-    `start` has no more columns than A has rows or columns; `rank` is no more than that.
+    `start` has no more columns than A has rows or columns; `rank` is no more than that. `qr` is LAPACK's, or another.
     """
+    qr = qr or xp.linalg.qr
     sample = times(start)
     finite = xp.isfinite(sample).all()  # only if A is, and LAPACK refuses what is not
     unknown = xp.where(finite, 0, xp.nan).astype(sample.real.dtype)
-    basis = _orthonormal(xp, sample)
+    basis, _ = qr(_finite(xp, sample))
     for _ in range(iterations):
-        basis = _orthonormal(xp, times(_orthonormal(xp, adjoint_times(basis))))
+        across, _ = qr(_finite(xp, adjoint_times(basis)))
+        basis, _ = qr(_finite(xp, times(across)))
     # of the adjoint, which is tall, so that a matrix need not be transposed for its product from the left
-    v, s, uh = xp.linalg.svd(_finite(xp, adjoint_times(basis)), full_matrices=False)
-    svd = signed(xp, basis @ uh[:rank].conj().T, s[:rank], v[:, :rank].conj().T)
+    across, triangle = qr(_finite(xp, adjoint_times(basis)))
+    v, s, uh = xp.linalg.svd(triangle)
+    svd = signed(xp, basis @ uh[:rank].conj().T, s[:rank], (across @ v[:, :rank]).conj().T)
     return SVD(*(part + unknown for part in svd))
-
-
-def _orthonormal(xp: Any, vectors: Any) -> Any:
-    return xp.linalg.qr(_finite(xp, vectors))[0]
 
 
 def _finite(xp: Any, vectors: Any) -> Any:

@@ -18,7 +18,7 @@ from dask.highlevelgraph import HighLevelGraph
 from kernels import ndarray
 from kernels.chunk_tasks import on_one_thread
 from kernels.dispatch import default_backend
-from kernels.ndarray.chunked_calls import chunk_bytes, meta, resized, whole
+from kernels.dask_arrays import chunk_bytes, meta, resized, whole
 
 __all__ = ["convolved"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 
-from kernels.ndarray.chunked_calls import blocks, tree, whole
+from kernels.dask_arrays import blocks, tree, whole
 
 __all__ = ["routed"]
 

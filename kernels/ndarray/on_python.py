@@ -14,9 +14,9 @@ from typing import Any
 from kernels.ndarray import BatchNorm
 from kernels.ndarray.angles import normaliser
 from kernels.ndarray.python_hsic import hsic
-from kernels.ndarray.python_loops import matmul
 from kernels.nested import flat, nested, shape
 from kernels.philox import MASK, philox4x32, uniforms
+from kernels.python_products import matmul
 
 __all__ = [
     "angle_pdf",

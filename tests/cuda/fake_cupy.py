@@ -44,7 +44,9 @@ METHODS = """
     nonzero prod put ravel repeat reshape round searchsorted sort squeeze std sum swapaxes take trace transpose var
     view
 """.split()  # noqa: SIM905
+LINALG = ("eigh", "qr", "svd")
 WAITING = {"allclose", "argwhere", "array_equal", "flatnonzero", "nonzero", "unique"}  # a size or a truth is needed
+LACKING = {"initial", "where"}  # options of NumPy's reductions
 MULTIPROCESSORS = 2
 
 __version__ = "14.0.0"
@@ -72,6 +74,8 @@ def _wrapped(name: str, function: Callable[..., object]) -> Callable[..., object
     def call(*args: object, **options: object) -> object:
         if name in WAITING:
             counts["waits"] += 1
+        if lacking := LACKING & options.keys():
+            raise TypeError(f"{name}() got an unexpected keyword argument {lacking.pop()!r}")
         out = options.get("out")
         with np.errstate(all="ignore"):  # a GPU raises no such warnings
             result = function(*map(_host, args), **{option: _host(value) for option, value in options.items()})
@@ -362,11 +366,18 @@ cuda = _module(
 is_available = cuda.is_available
 
 
+def _tuple_of(function: Callable[..., object]) -> Callable[..., object]:
+    return lambda *args, **options: tuple(function(*args, **options))
+
+
+linalg = _module("cupy.linalg", **{name: _wrapped(name, _tuple_of(getattr(np.linalg, name))) for name in LINALG})
+
+
 @contextlib.contextmanager
 def installed(seed: int = 0) -> Iterator[types.ModuleType]:
     """This module in place of ``cupy``; the ``on_cupy`` modules are imported anew, within and afterwards."""
     global _seeds
-    mine = {"cupy": sys.modules[__name__], **{m.__name__: m for m in (cuda, cuda.driver, cuda.runtime)}}
+    mine = {"cupy": sys.modules[__name__], **{m.__name__: m for m in (cuda, cuda.driver, cuda.runtime, linalg)}}
 
     def ours(name: str) -> bool:
         return name.endswith(".on_cupy") or name.split(".")[0] in ("cupy", "cupy_backends", "cupyx")

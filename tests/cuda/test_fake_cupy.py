@@ -94,6 +94,21 @@ def test_host_arrays_do_not_mix(cp, mix):
         mix(cp, cp.arange(3), np.arange(3))
 
 
+def test_reductions_lack_what_cupys_lack(cp):
+    for reduction in (cp.arange(3).max, lambda **options: cp.max(cp.arange(3), **options)):
+        with pytest.raises(TypeError, match="initial"):
+            reduction(initial=0)
+
+
+def test_decompositions_are_tuples_of_arrays(cp):
+    a = cp.eye(3)[:, :2]
+    cp.counts.clear()
+    for parts in (cp.linalg.qr(a), cp.linalg.svd(a, full_matrices=False), cp.linalg.eigh(a.T @ a)):
+        assert type(parts) is tuple
+        assert all(isinstance(part, cp.ndarray) for part in parts)
+    assert not +cp.counts
+
+
 def test_fresh_memory_is_no_zeros(cp):
     assert (cp.empty(100, cp.uint64).get() != 0).all()
     assert cp.empty((2, 3)).shape == (2, 3)
@@ -179,5 +194,6 @@ def test_kernels_check_their_arguments(cp):
 def test_names_are_cupys():
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed, so the stand-in's names cannot be compared")
     assert [name for name in fake_cupy.FUNCTIONS + fake_cupy.TYPES if not hasattr(cupy, name)] == []
+    assert [name for name in fake_cupy.LINALG if not hasattr(cupy.linalg, name)] == []
     members = set(vars(fake_cupy.ndarray)) - {"_host", "__dict__", "__weakref__"}
     assert [name for name in members if not hasattr(cupy.ndarray, name)] == []

@@ -14,12 +14,24 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
+from dask.highlevelgraph import HighLevelGraph
 from dask.utils import parse_bytes
 
 from kernels.chunk_tasks import on_one_thread
 from kernels.dispatch import default_backend
 
-__all__ = ["blocks", "chunk_bytes", "meta", "on_chunks", "resized", "tree", "whole"]
+__all__ = [
+    "blocks",
+    "chunk_bytes",
+    "layers_on",
+    "meta",
+    "on_chunks",
+    "on_layer",
+    "resized",
+    "tree",
+    "whole",
+    "without_empty_chunks",
+]
 
 
 def on_chunks(function: Callable[..., Any], x: da.Array, *arguments: Any, **layout: Any) -> da.Array:
@@ -45,12 +57,38 @@ def blocks(task: Callable[..., np.ndarray], indices: str | Sequence[Any], *opera
     )
 
 
-def tree(
-    parts: da.Array, merge: Callable[..., np.ndarray], axes: int | tuple[int, ...], *, keepdims: bool = True
+def layers_on(name: str, tasks: dict[Any, Any], *sources: Any) -> HighLevelGraph:
+    """A graph with one layer more than those of the collections that its tasks ask for."""
+    return HighLevelGraph.from_collections(name, tasks, sources)
+
+
+def on_layer(
+    layers: HighLevelGraph,
+    layer: str,
+    name: str,
+    tasks: dict[Any, Any],
+    chunks: tuple[tuple[int, ...], ...],
+    meta: np.ndarray,
 ) -> da.Array:
-    """Merge partial results, some neighbours at a time: `merge(parts, axis, keepdims)` of what lies along `axes`."""
+    """One of several arrays that are made of what the tasks of a layer give."""
+    graph = HighLevelGraph({**layers.layers, name: tasks}, {**layers.dependencies, name: {layer}})
+    return da.Array(graph, name, chunks, meta=meta)
+
+
+def tree(
+    parts: da.Array,
+    merge: Callable[..., np.ndarray],
+    axes: int | tuple[int, ...],
+    *,
+    keepdims: bool = True,
+    concatenate: bool = True,
+) -> da.Array:
+    """Merge partial results, some neighbours at a time: `merge(parts, axis, keepdims)` of what lies along `axes`.
+
+    Large ones along one axis come as a list, which is not to be copied together, with `concatenate=False`.
+    """
     return da.reduction(
-        parts, _as_it_is, merge, axis=axes, keepdims=keepdims, dtype=parts.dtype,
+        parts, _as_it_is, merge, axis=axes, keepdims=keepdims, dtype=parts.dtype, concatenate=concatenate,
         meta=meta(parts, parts.ndim - (0 if keepdims else np.size(axes))),
     )  # fmt: skip
 
@@ -78,6 +116,12 @@ def resized(sizes: Sequence[int], *, least: int = 0, most: int) -> tuple[int, ..
         pieces = max(1, -(-size // max(most, 1)))
         result += [size * (i + 1) // pieces - size * i // pieces for i in range(pieces)]
     return tuple(result)
+
+
+def without_empty_chunks(x: da.Array) -> da.Array:
+    """Along an axis of one item, Dask's own functions take the first of several chunks for the one that has it."""
+    chunks = tuple(tuple(filter(None, sizes)) or (0,) for sizes in x.chunks)
+    return x if chunks == x.chunks else x.rechunk(chunks)
 
 
 def whole(x: da.Array, *axes: int) -> da.Array:
