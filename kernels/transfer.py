@@ -133,8 +133,8 @@ def moves(types: tuple[type, ...], backend: Backend, named: bool) -> tuple[tuple
 def _as_numpy(backend: Backend, result: Any, dtype: Any) -> Any:
     """`result` with the backend's own arrays turned into NumPy's, in tuples too; untouched where NumPy is missing.
 
-    What a backend without dtypes returns gets the `dtype` that it would have elsewhere; tuples within a tuple tell about
-    the result and keep their own.
+    What a backend without dtypes returns gets the `dtype` that it would have elsewhere; tuples within a tuple, which
+    tell about the result, keep their own.
     """
     if isinstance(result, tuple):
         items = [

@@ -16,7 +16,8 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.mark.parametrize(
-    "module", ["kernels.primes", "kernels.ndarray", "kernels.registry", "kernels.dispatch", "kernels.explain"]
+    "module",
+    ["kernels.primes", "kernels.ndarray", "kernels.lowrank", "kernels.registry", "kernels.dispatch", "kernels.explain"],
 )
 def test_docstrings(module):
     finder = doctest.DocTestFinder()

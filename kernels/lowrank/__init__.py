@@ -41,10 +41,10 @@ class CRInfo(NamedTuple):
     rank : int
         Number of terms drawn: those of an exact product are all l. Terms drawn twice count twice.
     indices : array of int64
-        The terms that were drawn, ascending, each once. NumPy's (on dask and sparse, too), CuPy's for CuPy arrays, a
-        list from python.
+        The terms that were drawn, ascending, each once. NumPy's (on dask and sparse, too), CuPy's for CuPy arrays, an
+        `array.array` from python.
     weights : array of float64
-        What each of them was multiplied by. For topk_reweighted of complex arrays they are complex.
+        What each of them was multiplied by; a list from python. For topk_reweighted of complex arrays they are complex.
     error : float
         The Frobenius norm of ``w - x @ y``, estimated: the root of an unbiased estimate of its square.
     relative_error : float
@@ -227,7 +227,7 @@ def cr_matmul(
     >>> lowrank.cr_matmul(x, y, 3, backend="python")
     [[4.0]]
     >>> w, info = lowrank.cr_matmul(x, y, 1, sampling="topk", return_info=True, backend="python")
-    >>> w, info.indices
+    >>> w, list(info.indices)
     ([[3.0]], [0])
     """
     _matrices(x, y)

@@ -9,46 +9,37 @@ from __future__ import annotations
 from typing import Any
 
 import dask.array as da
-from dask._task_spec import Alias, Task, TaskRef, convert_legacy_graph
+from dask._task_spec import Task, TaskRef, convert_legacy_graph
 from dask.base import tokenize
 from dask.core import flatten
 from dask.graph_manipulation import checkpoint
-from dask.highlevelgraph import HighLevelGraph
 
-from kernels.dask_arrays import layers_on, on_layer
+from kernels.dask_arrays import layers_on
 
 __all__ = ["after"]
 
 
-def after(first: da.Array, *arrays: da.Array) -> tuple[da.Array, ...]:
-    """The same arrays, from tasks of their own, shared among them, that wait for the whole of `first`.
+def after(first: da.Array, x: da.Array) -> da.Array:
+    """The same as `x`, from tasks of its own that wait for the whole of `first`.
 
     `dask.graph_manipulation.bind` would do, but that it knows no tasks of the kind that Dask's own rechunking makes.
     """
     end = checkpoint(first)
-    given = HighLevelGraph.merge(*(x.__dask_graph__() for x in arrays))
-    blocks = set(flatten([x.__dask_keys__() for x in arrays]))
-    tasks = convert_legacy_graph(arrays[0].__dask_optimize__(given, list(blocks)))
-    name = f"pass-{tokenize(sorted(x.name for x in arrays), end.key)}"
-    renamed = {key: (name, key) for key in tasks}
-    outside = blocks - tasks.keys()
+    blocks = set(flatten(x.__dask_keys__()))
+    tasks = convert_legacy_graph(x.__dask_optimize__(x.__dask_graph__(), list(blocks)))
+    name = f"pass-{tokenize(x.name, end.key)}"
+    renamed = {key: (name, *key[1:]) if key in blocks else (name, key) for key in tasks}
     graph = {}
     for key, task in tasks.items():
         own = task.substitute(renamed, key=renamed[key])
         graph[own.key] = own if task.dependencies & renamed.keys() else Task(own.key, _second, TaskRef(end.key), own)
-        outside |= task.dependencies - tasks.keys()
     for key in blocks - tasks.keys():
-        graph[name, key] = Task((name, key), _second, TaskRef(end.key), TaskRef(key))
+        graph[name, *key[1:]] = Task((name, *key[1:]), _second, TaskRef(end.key), TaskRef(key))
     # What a cluster keeps has no task, and is looked for in the graph that was given. That must not be asked for
-    # without need: of what two layers ask for, Dask makes tasks of its own.
-    layers = layers_on(name, graph, end, *(arrays if outside else ()))
-    return tuple(_renamed(layers, name, x) for x in arrays)
-
-
-def _renamed(layers: HighLevelGraph, layer: str, x: da.Array) -> da.Array:
-    name = f"{layer}-{x.name}"
-    blocks = {(name, *key[1:]): Alias((name, *key[1:]), (layer, key)) for key in flatten(x.__dask_keys__())}
-    return on_layer(layers, layer, name, blocks, x.chunks, x._meta)
+    # without need: where two layers ask for a block, Dask makes it in a task by itself.
+    outside = blocks.union(*(task.dependencies for task in tasks.values())) - tasks.keys()
+    layers = layers_on(name, graph, end, *([x] if outside else []))
+    return da.Array(layers, name, x.chunks, meta=x._meta)
 
 
 def _second(first: Any, second: Any) -> Any:

@@ -34,19 +34,14 @@ def largest_singular(a: da.Array, rank: int, columns: int, iterations: int, key:
     sample = times(a, normals(a.chunks[1], columns, key, TEST_MATRIX, a.dtype), backend)
     basis, _ = _qr(sample, backend)
     for _ in range(iterations):
-        basis, _ = _qr(adjoint_times(_read_after(basis, a), basis, backend), backend)
-        basis, _ = _qr(times(_read_after(basis, a), basis, backend), backend)
-    vectors, triangle = _qr(adjoint_times(_read_after(basis, a), basis, backend), backend)
+        basis, _ = _qr(adjoint_times(after(basis, a), basis, backend), backend)
+        basis, _ = _qr(times(after(basis, a), basis, backend), backend)
+    vectors, triangle = _qr(adjoint_times(after(basis, a), basis, backend), backend)
     v, s, u = _svd(triangle, rank, backend)
     u, v = times(basis, u, backend), times(vectors, v, backend)
     sign = da.map_blocks(_sign, tree(u, _greatest, 0, keepdims=False), meta=meta(a, 1))
     unknown = da.where(da.isfinite(sample).all(), 0, np.nan).astype(s.dtype)
     return SVD(u * sign.conj() + unknown, s + unknown, v.conj().T * sign[:, None] + unknown)
-
-
-def _read_after(basis: da.Array, a: da.Array) -> da.Array:
-    (again,) = after(basis, a)
-    return again
 
 
 def _qr(vectors: da.Array, backend: str) -> tuple[da.Array, da.Array]:

@@ -81,7 +81,7 @@ def product(terms: Terms, factors: da.Array, rank: int) -> da.Array:
 
     Where so many columns would outgrow a chunk they are put together in groups, by where they come from.
     """
-    x, y = after(factors, terms.x, terms.y)
+    x, y = (after(factors, array) for array in (terms.x, terms.y))
     bounds = _bounds(x, y, rank)
     c = _together(_chosen(_columns, x, "ik", factors, terms.backend), 1, bounds)
     r = _together(_chosen(_rows, _cut(y, bounds), "kj", factors, terms.backend), 0, bounds)
@@ -151,17 +151,26 @@ def _real(overlaps: np.ndarray) -> np.ndarray:
 
 def _directions(terms: Terms, factors: da.Array) -> tuple[da.Array, da.Array]:
     """The columns of x, and those of y transposed, with factors other than 0, divided by their norms."""
-    x, y = after(factors, terms.x, terms.y.T)
+    x, y = (after(factors, array) for array in (terms.x, terms.y.T))
     return _divided(x, terms.of_columns, factors, terms.backend), _divided(y, terms.of_rows, factors, terms.backend)
 
 
 def _divided(x: da.Array, norms: da.Array, factors: da.Array, backend: str) -> da.Array:
-    inverse = da.map_blocks(_inverse, norms, factors, meta=np.empty(0))
-    return _together(_chosen(_columns, x, "ik", inverse, backend), 1, [x.shape[1]])
+    of_drawn = da.map_blocks(_of_drawn, norms, factors, meta=np.empty(0))
+    return _together(_chosen(_unit_columns, x, "ik", of_drawn, backend), 1, [x.shape[1]])
 
 
-def _inverse(norms: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    return np.divide(1, norms, out=np.zeros_like(norms), where=factors != 0)
+def _of_drawn(norms: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    return np.where(factors != 0, norms, 0)
+
+
+@np.errstate(all="ignore")
+def _unit_columns(x: np.ndarray, norms: np.ndarray, backend: str) -> np.ndarray:
+    """Divided in float64, where norms do not overflow; their inverses do, where columns are subnormal."""
+    indices = np.flatnonzero(norms)
+    with single_threaded(backend):
+        columns = _dense(backend).columns(x, indices, None)
+    return np.divide(columns, norms[indices], out=columns, casting="same_kind")
 
 
 def _overlaps(c: da.Array, r: da.Array, backend: str) -> da.Array:
@@ -178,7 +187,7 @@ def best_factors(terms: Terms, factors: da.Array, rank: int) -> da.Array:
     c, r = _directions(terms, factors)
     gram = _overlaps(c, r, terms.backend)
     sizes = resized(_common(terms.x.chunks[1], terms.y.chunks[0]), most=chunk_bytes() // (rank * terms.x.itemsize))
-    x, y = (array.rechunk({1: sizes}) for array in after(gram, terms.x, terms.y.T))
+    x, y = (after(gram, array).rechunk({1: sizes}) for array in (terms.x, terms.y.T))
     left, right = adjoint_times(c, x, terms.backend), adjoint_times(r, y, terms.backend)
     parts = blocks(_row_products, "ks", left, "sk", right, "sk", adjust_chunks={"k": lambda size: 1})
     sides = tree(parts, _sum, 0, keepdims=False)

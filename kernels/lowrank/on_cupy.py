@@ -177,7 +177,7 @@ def _info(
 ) -> CRInfo:
     count = int(cupy.where(weights.finite, sample.count, 0))
     indices, factors = sample.indices[:count], sample.factors[:count]
-    kind = "unbiased" if sampling in ("importance", "uniform") and rank > 1 else "probes"
+    kind = estimates.kind_of_error(sampling, rank)
     if kind == "unbiased":
         errors = _without_bias(weights, rank, sampling, sample.product)
     else:

@@ -26,8 +26,9 @@ from kernels.lowrank.chunked_passes import after
 from kernels.lowrank.chunked_products import frobenius_norm, normals, times
 from kernels.lowrank.chunked_terms import Terms, best_factors, cosines, drawn, product, terms_of
 from kernels.lowrank.numpy_random import random
+from kernels.lowrank.numpy_weights import exact_info, weights_of
 from kernels.lowrank.prediction import NO_TERMS, Prediction, plan
-from kernels.lowrank.sampling import PROBES, on_grid, pilot
+from kernels.lowrank.sampling import PROBES, pilot
 
 
 class _Costs(NamedTuple):
@@ -35,10 +36,11 @@ class _Costs(NamedTuple):
 
     item: float  # of x and y: its norm, and to choose from it
     gathered: float  # an item of the chosen columns and rows
-    chunk: float  # of x and y: the tasks that it takes more than the exact product
+    chunk: float  # of x and y: the tasks that it takes more than the exact product, on Dask's own threads
+    call: float
 
 
-_COSTS = _Costs(item=60, gathered=100, chunk=5e7)
+_COSTS = _Costs(item=60, gathered=500, chunk=5e7, call=1e9)  # multiply-adds of 1/150 ns on two threads, float32
 
 
 def cr_matmul(
@@ -74,8 +76,7 @@ def estimate_error(x: da.Array, y: da.Array, w: da.Array, probes: int, key: int)
     x, y, w = (without_empty_chunks(array) for array in (x, y, w))
     probe = normals(y.chunks[1], probes, key, PROBES, y.dtype)
     image = times(y, probe, backend)
-    (x,) = after(image, x)
-    total = times(x, image, backend)
+    total = times(after(image, x), image, backend)
     return _from_probes(times(w, probe, backend) - total, total)[0]
 
 
@@ -102,10 +103,7 @@ def _cut_for_product(x: da.Array, y: da.Array) -> tuple[da.Array, da.Array]:
 
 def _exact(x: da.Array, y: da.Array, return_info: bool) -> Any:
     w = da.matmul(x, y)
-    if not return_info:
-        return w
-    terms = len(y)
-    return w, CRInfo("exact", terms, np.arange(terms), np.ones(terms), 0.0, 0.0, "exact")
+    return (w, exact_info(len(y))) if return_info else w
 
 
 def _with_norms_known(terms: Terms) -> Terms:
@@ -113,10 +111,9 @@ def _with_norms_known(terms: Terms) -> Terms:
     return terms._replace(of_columns=of_columns, of_rows=of_rows)
 
 
-@np.errstate(all="ignore")
 def _grid(terms: Terms) -> tuple[np.ndarray, bool]:
-    grid, finite = on_grid(np, *dask.compute(terms.of_columns, terms.of_rows))
-    return grid, bool(finite)
+    weights = weights_of(*dask.compute(terms.of_columns, terms.of_rows))
+    return weights.grid, weights.finite
 
 
 def _terms_needed(terms: Terms, rtol: float, sampling: str, key: int) -> int:
@@ -132,7 +129,8 @@ def _terms_needed(terms: Terms, rtol: float, sampling: str, key: int) -> int:
 def _break_even(x: da.Array, y: da.Array, readings: int = 1) -> int:
     """`readings` of the arrays before the one that is for the product itself."""
     (m, length), n = x.shape, y.shape[1]
-    fixed = readings * (_COSTS.item * (m + n) * length + _COSTS.chunk * (x.npartitions + y.npartitions))
+    tasks = _COSTS.chunk * (x.npartitions + y.npartitions) + _COSTS.call
+    fixed = readings * (_COSTS.item * (m + n) * length + tasks)
     return estimates.break_even(length, m * n * length, fixed, m * n + _COSTS.gathered * (m + n))
 
 
@@ -147,7 +145,7 @@ def _prediction(terms: Terms, grid: np.ndarray, finite: bool, key: int) -> Predi
 def _with_info(terms: Terms, factors: da.Array, rank: int, sampling: str, key: int) -> tuple[da.Array, CRInfo]:
     w = product(terms, factors, rank)
     weights = factors.compute()
-    kind = "unbiased" if sampling in ("importance", "uniform") and rank > 1 else "probes"
+    kind = estimates.kind_of_error(sampling, rank)
     if np.isnan(weights).any():
         return w, CRInfo(sampling, rank, np.zeros(0, np.int64), np.zeros(0), math.nan, math.nan, kind)
     if kind == "unbiased":
@@ -161,12 +159,7 @@ def _with_info(terms: Terms, factors: da.Array, rank: int, sampling: str, key: i
 
 
 def _moment(terms: Terms, sampling: str) -> float:
-    grid, _ = _grid(terms)
-    norms = np.multiply(*dask.compute(terms.of_columns, terms.of_rows))
-    if sampling == "uniform":
-        return float(len(norms) * (norms @ norms))
-    taken = grid > 0
-    return float((norms[taken] ** 2 / grid[taken]).sum() * grid.sum())
+    return weights_of(*dask.compute(terms.of_columns, terms.of_rows)).moment(sampling)
 
 
 def _probed(terms: Terms, factors: da.Array, key: int) -> tuple[float, float]:
@@ -174,8 +167,7 @@ def _probed(terms: Terms, factors: da.Array, key: int) -> tuple[float, float]:
     x, y, backend = terms.x, terms.y, terms.backend
     image = times(y, normals(y.chunks[1], estimates.N_PROBES, key, PROBES, y.dtype), backend)
     both = da.concatenate([image * (factors[:, None] - 1), image], axis=1).astype(x.dtype)
-    (x,) = after(image, x)
-    products = times(x, both.rechunk({1: -1}), backend)
+    products = times(after(image, x), both.rechunk({1: -1}), backend)
     return _from_probes(products[:, : estimates.N_PROBES], products[:, estimates.N_PROBES :])
 
 

@@ -91,7 +91,7 @@ def _product(
         if rtol is not None:
             rank = _terms_needed(operands, weights, rtol, sampling, key)
     if rank is None or rank >= terms:
-        info = CRInfo("exact", terms, list(range(terms)), [1.0] * terms, 0.0, 0.0, "exact")
+        info = CRInfo("exact", terms, array("q", range(terms)), [1.0] * terms, 0.0, 0.0, "exact")
         return matmul(x, y, n), info
     indices: list[int] = []
     factors: list[Any] = []
@@ -103,8 +103,12 @@ def _product(
     if not with_info:
         return w, None
     if sampling in ("importance", "uniform") and rank > 1:
-        return w, CRInfo(sampling, rank, indices, factors, *_without_bias(weights, rank, sampling, w), "unbiased")
-    return w, CRInfo(sampling, rank, indices, factors, *_probed(operands, w, estimates.N_PROBES, key), "probes")
+        return w, CRInfo(
+            sampling, rank, array("q", indices), factors, *_without_bias(weights, rank, sampling, w), "unbiased"
+        )
+    return w, CRInfo(
+        sampling, rank, array("q", indices), factors, *_probed(operands, w, estimates.N_PROBES, key), "probes"
+    )
 
 
 def _terms_needed(operands: _Operands, weights: _Weights, rtol: float, sampling: str, key: int) -> int:

@@ -17,8 +17,8 @@ from dask.highlevelgraph import HighLevelGraph
 
 from kernels import ndarray
 from kernels.chunk_tasks import on_one_thread
-from kernels.dispatch import default_backend
 from kernels.dask_arrays import chunk_bytes, meta, resized, whole
+from kernels.dispatch import default_backend
 
 __all__ = ["convolved"]
 

@@ -26,8 +26,8 @@ from dask.highlevelgraph import HighLevelGraph
 
 from kernels import ndarray
 from kernels.chunk_tasks import on_one_thread, single_threaded
-from kernels.dispatch import default_backend
 from kernels.dask_arrays import chunk_bytes, whole
+from kernels.dispatch import default_backend
 from kernels.ndarray.median import middle, sample_size
 from kernels.registry import BUILT_IN
 

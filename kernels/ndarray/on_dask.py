@@ -20,9 +20,9 @@ from dask.base import tokenize
 
 from kernels import ndarray
 from kernels.chunk_tasks import on_one_thread, single_threaded
+from kernels.dask_arrays import blocks, chunk_bytes, meta, on_chunks, resized, tree, whole
 from kernels.dispatch import default_backend
 from kernels.ndarray import BatchNorm, chunked_attention, chunked_statistics, formulas
-from kernels.dask_arrays import blocks, chunk_bytes, meta, on_chunks, resized, tree, whole
 from kernels.ndarray.chunked_convolution import convolved
 from kernels.ndarray.chunked_pairs import independence
 from kernels.ndarray.chunked_routing import routed

@@ -192,6 +192,17 @@ def test_either_dense_backend(monkeypatch, dense):
         np.testing.assert_allclose(lowrank.cr_matmul(*lazy, 12, sampling=sampling, rng=8), wanted, rtol=1e-9, atol=1e-9)
 
 
+def test_as_many_terms_as_the_tolerance_takes(monkeypatch):
+    monkeypatch.setattr(on_dask, "_COSTS", on_dask._Costs(0, 0, 0, 0))
+    x, y = rng.random((30, 400)), rng.random((400, 20))
+    lazy = da.from_array(x, chunks=(11, 90)), da.from_array(y, chunks=(70, 9))
+    w, info = lowrank.cr_matmul(*lazy, rtol=0.2, rng=1, return_info=True)
+    assert info.method == "systematic"
+    assert np.linalg.norm(w - x @ y) <= 0.2 * np.linalg.norm(x @ y)
+    for same in (lowrank.cr_matmul(*lazy, rtol=0.2, rng=1), lowrank.cr_matmul(*lazy, info.rank, rng=1)):
+        np.testing.assert_array_equal(w, same)
+
+
 # Special values
 
 
@@ -298,10 +309,10 @@ def test_each_pass_reads_each_block_once():
         read.clear()
         dask.compute(*lowrank.randomized_svd(a, 2, iterations=iterations, rng=0))
         assert sorted(read) == sorted([*range(12)] * (2 * iterations + 2))
-    for sampling, passes in (("systematic", 2), ("importance", 2), ("uniform", 2), ("topk", 2), ("topk_reweighted", 4)):
+    for sampling in lowrank.SAMPLINGS:
         read.clear()
-        lowrank.cr_matmul(a.T, a, 6, sampling=sampling, rng=0).compute()
-        assert sorted(read) == sorted([*range(12)] * passes)
+        lowrank.cr_matmul(a, da.ones((15, 2)), 6, sampling=sampling, rng=0).compute()
+        assert sorted(read) == sorted([*range(12)] * (4 if sampling == "topk_reweighted" else 2))
     read.clear()
     lowrank.cr_matmul(a, da.ones((15, 2)), 6, rng=0, return_info=True)
     assert sorted(read) == sorted([*range(12)] * 2)
@@ -327,11 +338,10 @@ MADE_BY = {
 def check_after(make):
     x = make(da.from_array(np.arange(48.0).reshape(8, 6), chunks=(3, 4)))
     first = da.ones(5, chunks=2)
-    again, transposed = after(first, x, x.T)
+    again = after(first, x)
     np.testing.assert_array_equal(again, x)
-    np.testing.assert_array_equal(transposed, x.T)
     np.testing.assert_array_equal(again - x, np.zeros(x.shape))
-    assert again.name == after(first, x, x.T)[0].name != after(first + 1, x, x.T)[0].name
+    assert again.name == after(first, x).name != after(first + 1, x).name
 
 
 @pytest.mark.parametrize("made", MADE_BY)
@@ -420,12 +430,12 @@ def test_a_product_of_more_than_memory(client, times):
 
 @of_sizes
 def test_singular_values_of_more_than_memory(client, times):
-    a = larger_than_memory(times, 16_000, 64)
+    a = larger_than_memory(times, 2000, 512)
     with little_memory(client):
         u, s, _ = dask.compute(*lowrank.randomized_svd(a, 2, iterations=1, rng=0))
     assert u.shape == (len(a), 2)
     np.testing.assert_allclose(np.linalg.norm(u, axis=0), 1, rtol=1e-9)
-    assert s == pytest.approx(math.sqrt(len(a)), rel=0.02)
+    assert s == pytest.approx(math.sqrt(len(a)), rel=0.1)
 
 
 @contextlib.contextmanager
