@@ -7,11 +7,12 @@ can live with.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -21,7 +22,7 @@ from kernels.lowrank import SAMPLINGS, cr_matmul, randomized_svd
 
 N = 2048
 FRACTIONS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
-TURNS = 7
+TURNS = 5
 SVD = "randomized SVD of x"
 COLOURS = ("#0072b2", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#444444")  # told apart with any colour vision
 
@@ -44,7 +45,7 @@ def positive(rng: np.random.Generator) -> Pair:
 
 
 def tall_gram(rng: np.random.Generator) -> Pair:
-    a = rng.normal(size=(32 * N, N // 8)) * rng.lognormal(size=(32 * N, 1))
+    a = rng.normal(size=(8 * N, N // 8)) * rng.lognormal(size=(8 * N, 1))
     return a.T, a
 
 
@@ -68,21 +69,31 @@ def by_svd(x: np.ndarray, y: np.ndarray, rank: int, key: int) -> np.ndarray:
 PRODUCTS: dict[str, Product] = {**{sampling: sampled(sampling) for sampling in SAMPLINGS}, SVD: by_svd}
 
 
-def curve(product: Product, x: np.ndarray, y: np.ndarray, exact: np.ndarray) -> tuple[list[float], list[float]]:
-    """Times over the exact product's, measured in turns with it, and relative errors (medians), for each rank."""
-    times, errors = [], []
+class Curve(NamedTuple):
+    """For each rank the seconds and the relative error (the least and the median); and of the exact product."""
+
+    seconds: list[float]
+    errors: list[float]
+    exact: float
+
+
+def curve(product: Product, x: np.ndarray, y: np.ndarray, exact: np.ndarray) -> Curve:
+    """Measured in turns, up to the first rank that takes longer than the exact product."""
+    result = Curve([], [], math.inf)
     size = np.linalg.norm(exact)
     for fraction in FRACTIONS:
         rank = max(1, round(min(x.shape) * fraction) if product is by_svd else round(len(y) * fraction))
-        own, its = [], []
+        own, off = [], []
         for key in range(TURNS):
-            its.append(seconds(lambda: x @ y)[0])
+            result = result._replace(exact=min(result.exact, seconds(lambda: x @ y)[0]))
             duration, w = seconds(lambda rank=rank, key=key: product(x, y, rank, key))
             own.append(duration)
-            errors.append(float(np.linalg.norm(w - exact) / size))
-        times.append(min(own) / min(its))
-        errors[-TURNS:] = [median(errors[-TURNS:])]
-    return times, errors
+            off.append(float(np.linalg.norm(w - exact) / size))
+        result.seconds.append(min(own))
+        result.errors.append(median(off))
+        if min(own) > result.exact:
+            break
+    return result
 
 
 def seconds(call: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
@@ -99,8 +110,10 @@ def main() -> None:
         exact = x @ y
         axis.axvline(1, color="0.6", linewidth=1)
         axis.axhline(1, color="0.6", linewidth=1, linestyle="--")
-        for colour, (name, product) in zip(COLOURS, PRODUCTS.items(), strict=True):
-            times, errors = curve(product, x, y, exact)
+        curves = {name: curve(product, x, y, exact) for name, product in PRODUCTS.items()}
+        unit = min(found.exact for found in curves.values())
+        for colour, (name, found) in zip(COLOURS, curves.items(), strict=True):
+            times, errors = [duration / unit for duration in found.seconds], found.errors
             axis.loglog(times, errors, "o-" if name != SVD else "s--", color=colour, markersize=4, label=name)
             print(f"{title}; {name}: " + ", ".join(f"{t:.3f}×: {e:.3g}" for t, e in zip(times, errors, strict=True)))
         axis.set_title(f"{title}\n({x.shape[0]}, {x.shape[1]}) @ ({y.shape[0]}, {y.shape[1]})", fontsize=10)
