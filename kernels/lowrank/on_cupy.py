@@ -8,13 +8,12 @@ for `rtol`, a plan, or how far off a product is.
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
 
+from kernels.cuda_sources import RESIDENT, THREADS, Sources, clamp, multiprocessors, power_of_two
 from kernels.lowrank import SVD, CRInfo, CRPlan, estimates, subspace
 from kernels.lowrank.overlap import cosines
 from kernels.lowrank.prediction import NO_TERMS, Prediction, plan
@@ -23,9 +22,7 @@ from kernels.lowrank.sampling import PROBES, TEST_MATRIX, Random, draw, on_grid,
 
 __all__ = ["cr_matmul", "cr_plan", "estimate_error", "randomized_svd"]
 
-THREADS = 256  # in a block, at the most
 WARP = 32
-RESIDENT = 8  # blocks that a multiprocessor holds
 WORTH_A_SLICE = 32  # numbers that each thread of a team should have
 SCRATCH = 1 << 26  # bytes of what is stored beside arguments and results
 
@@ -37,6 +34,7 @@ CALL = 5e9  # drawing the terms
 PILOT = 5e10  # finding out how many, on the host
 
 _u32 = np.uint32
+_SOURCES = Sources(__file__)
 
 
 class _Weights(NamedTuple):
@@ -95,17 +93,17 @@ def _norms(a: cupy.ndarray) -> cupy.ndarray:
     cells = 1 if before == 1 else after
     columns = terms * cells
     if before == 1:
-        length, to_next_column, to_next_number, team = after, after, 1, min(WARP, _power_of_two(after))
+        length, to_next_column, to_next_number, team = after, after, 1, min(WARP, power_of_two(after))
     else:
         length, to_next_column, to_next_number, team = before, 1, columns, 1
-    threads = min(THREADS, max(WARP, _power_of_two(columns * team)))
+    threads = min(THREADS, max(WARP, power_of_two(columns * team)))
     blocks = -(-columns * team // threads)
-    slices = _clamp(RESIDENT * _multiprocessors() // blocks, length // (team * WORTH_A_SLICE))
+    slices = clamp(RESIDENT * multiprocessors() // blocks, length // (team * WORTH_A_SLICE))
     parts = cupy.empty((slices, columns, 3))
     geometry = columns, length, to_next_column, to_next_number, _u32(team)
-    _kernel("terms.cu", "sum_squares", a)((blocks, slices), (threads,), (numbers, parts, *geometry))
+    _SOURCES.kernel("terms.cu", "sum_squares", a)((blocks, slices), (threads,), (numbers, parts, *geometry))
     grid = (-(-terms * WARP // THREADS),)
-    _kernel("terms.cu", "norms", a)(grid, (THREADS,), (parts, norms, terms, _u32(cells), _u32(slices)))
+    _SOURCES.kernel("terms.cu", "norms", a)(grid, (THREADS,), (parts, norms, terms, _u32(cells), _u32(slices)))
     return norms
 
 
@@ -131,7 +129,7 @@ def _sample(x: cupy.ndarray, y: cupy.ndarray, weights: _Weights, rank: int, samp
     drawn = draw(cupy, weights.grid, rank, sampling, _random(key))
     places = cupy.cumsum(drawn != 0, dtype=np.int64)
     indices, factors = cupy.zeros(rank, np.int64), cupy.zeros(rank)
-    _launch("terms.cu", "fill_slots", x, len(drawn), drawn, places, indices, factors, len(drawn))
+    _SOURCES.launch("terms.cu", "fill_slots", x, len(drawn), drawn, places, indices, factors, len(drawn))
     if sampling == "topk_reweighted":
         factors = _best_factors(x, y, weights, indices, factors)
     factors = factors + weights.unless_finite()
@@ -166,9 +164,9 @@ def _rows(y: cupy.ndarray, indices: cupy.ndarray, factors: cupy.ndarray | None =
     chosen = cupy.empty((slots, y.shape[1]) if before == 1 else (before, slots), y.dtype)
     blocks = -(-slots * after // THREADS)
     if blocks:
-        grid = blocks, _clamp(RESIDENT * _multiprocessors() // blocks, before)
+        grid = blocks, clamp(RESIDENT * multiprocessors() // blocks, before)
         arguments = numbers, indices, factors, chosen.view(numbers.dtype), before, len(y), slots, after
-        _kernel("terms.cu", "take", y)(grid, (THREADS,), arguments)
+        _SOURCES.kernel("terms.cu", "take", y)(grid, (THREADS,), arguments)
     return chosen if before == 1 else chosen.T
 
 
@@ -252,61 +250,19 @@ def _normal_matrix(rows: int, columns: int, key: int, use: int) -> cupy.ndarray:
     """The numbers of `normals.normal_matrix`."""
     result, pairs = cupy.empty((rows, columns)), -(-columns // 2)
     arguments = result, rows, columns, pairs, _u32(use), np.uint64(key)
-    _launch("random.cu", "normals", result, rows * pairs, *arguments)
+    _SOURCES.launch("random.cu", "normals", result, rows * pairs, *arguments)
     return result
 
 
 def _random(key: int) -> Random:
     def words(count: int, use: int) -> tuple[cupy.ndarray, ...]:
         result = cupy.empty((4, count), np.int64)
-        _launch("random.cu", "words", result, count, result, count, _u32(use), np.uint64(key))
+        _SOURCES.launch("random.cu", "words", result, count, result, count, _u32(use), np.uint64(key))
         return tuple(result)
 
     def counts(drawn: cupy.ndarray, length: int) -> cupy.ndarray:
         result = cupy.zeros(length, np.uint64)
-        _launch("random.cu", "count", result, drawn.size, drawn, result, drawn.size)
+        _SOURCES.launch("random.cu", "count", result, drawn.size, drawn, result, drawn.size)
         return result.view(np.int64)
 
     return Random(words, counts)
-
-
-def _launch(file: str, name: str, array: cupy.ndarray, size: int, *arguments: Any) -> None:
-    """Run a kernel whose threads take every so many-th of `size` items."""
-    blocks = min(-(-size // THREADS), RESIDENT * _multiprocessors())
-    if blocks:
-        _kernel(file, name, array)((blocks,), (THREADS,), arguments)
-
-
-def _kernel(file: str, name: str, array: cupy.ndarray) -> Any:
-    """A kernel for the numbers of an array."""
-    return _kernel_of(file, name, array.dtype.char)
-
-
-@functools.cache
-def _kernel_of(file: str, name: str, dtype: str) -> Any:
-    """A kernel, which CuPy compiles for each device where it is launched."""
-    return _module(file, "float" if dtype in "fF" else "double").get_function(name)
-
-
-@functools.cache
-def _module(file: str, real: str) -> Any:
-    code = Path(__file__).with_name(file).read_text()
-    return cupy.RawModule(code=code, options=("-std=c++17", f"-DREAL={real}"))
-
-
-def _multiprocessors() -> int:
-    return _multiprocessors_of(cupy.cuda.Device().id)
-
-
-@functools.cache
-def _multiprocessors_of(device: int) -> int:
-    return cupy.cuda.Device(device).attributes["MultiProcessorCount"]
-
-
-def _clamp(number: int, *most: int) -> int:
-    return max(1, min(number, *most))
-
-
-def _power_of_two(number: int) -> int:
-    """The least one that is not less."""
-    return 1 << max(number - 1, 0).bit_length()

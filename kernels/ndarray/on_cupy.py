@@ -8,14 +8,13 @@ Each module names its sources. Nothing here waits for the device or copies to th
 
 from __future__ import annotations
 
-import functools
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import cupy
 import numpy as np
 
+from kernels.cuda_sources import RESIDENT, THREADS, Sources, clamp, multiprocessors, power_of_two
 from kernels.ndarray import BatchNorm
 from kernels.ndarray.angles import normaliser
 
@@ -33,9 +32,7 @@ __all__ = [
     "softmax",
 ]
 
-THREADS = 256  # in a block, everywhere
 WARP = 32
-RESIDENT = 8  # blocks that a multiprocessor holds
 SCRATCH = 1 << 26  # bytes of what is stored beside arguments and results
 NARROW = 16  # columns up to which the product is made where the logarithms are
 GRAM_TILE = 2048  # items in a tile of gram.cu
@@ -50,6 +47,7 @@ BINS = 1 << 11  # counters of a digit, as in distances.cu
 DIGITS = ((53, 11), (42, 11), (31, 11), (20, 11), (9, 11), (0, 9))  # shift and width of each digit of 64 bits
 
 _u32 = np.uint32
+_SOURCES = Sources(__file__)
 
 
 def log_gram(x: cupy.ndarray) -> cupy.ndarray:
@@ -62,9 +60,9 @@ def log_gram(x: cupy.ndarray) -> cupy.ndarray:
 
 def _narrow_gram(x: cupy.ndarray) -> cupy.ndarray:
     n, d = x.shape
-    blocks = _clamp(-(-n * (d + d % 2) // GRAM_TILE), RESIDENT * _multiprocessors())
+    blocks = clamp(-(-n * (d + d % 2) // GRAM_TILE), RESIDENT * multiprocessors())
     parts = cupy.empty((blocks, d, d), x.dtype)
-    _kernel("gram.cu", "narrow_gram", x)((blocks,), (THREADS,), (x, parts, n, _u32(d)))
+    _SOURCES.kernel("gram.cu", "narrow_gram", x)((blocks,), (THREADS,), (x, parts, n, _u32(d)))
     return parts.sum(axis=0)
 
 
@@ -75,7 +73,7 @@ def _blocked_gram(x: cupy.ndarray) -> cupy.ndarray:
     for first in range(0, n, rows):
         part = x[first : first + rows]
         logs = cupy.empty_like(part)
-        _elementwise("gram.cu", "logs", x, part, logs, part.size)
+        _SOURCES.launch("gram.cu", "logs", x, x.size, part, logs, part.size)
         y += cupy.matmul(part.T, logs)
     return y
 
@@ -135,20 +133,20 @@ def _reduce(
     if not n_columns:
         return
     if cells > 1 or columns == 1:
-        team = THREADS if length > LONG else min(WARP, _power_of_two(length))
+        team = THREADS if length > LONG else min(WARP, power_of_two(length))
         stride = 1
     else:
-        team = min(THREADS // min(WARP, _power_of_two(n_columns)), _power_of_two(length))
+        team = min(THREADS // min(WARP, power_of_two(n_columns)), power_of_two(length))
         stride = THREADS // team
     blocks = -(-n_columns // (THREADS // team))
-    slices = _clamp(RESIDENT * _multiprocessors() // blocks, length // (team * WORTH_A_SLICE))
+    slices = clamp(RESIDENT * multiprocessors() // blocks, length // (team * WORTH_A_SLICE))
     x = cupy.ascontiguousarray(x)
     parts = cupy.empty(slices * n_columns * width if slices > 1 else 0, x.dtype)
     geometry = n_columns, columns, rows, cells, _u32(team), _u32(stride)
     if slices > 1:
-        _kernel("reductions.cu", part, x)((blocks, slices), (THREADS,), (x, parts, *geometry))
+        _SOURCES.kernel("reductions.cu", part, x)((blocks, slices), (THREADS,), (x, parts, *geometry))
     grid = blocks, 1 if reduced else slices
-    _kernel("reductions.cu", whole, x)(grid, (THREADS,), (x, parts, _u32(slices), *arguments, *geometry))
+    _SOURCES.kernel("reductions.cu", whole, x)(grid, (THREADS,), (x, parts, _u32(slices), *arguments, *geometry))
 
 
 def causal_conv1d(
@@ -168,7 +166,7 @@ def causal_conv1d(
         constants = w, w if bias is None else cupy.ascontiguousarray(bias)
         arrays = map(_numbers, (x, state, *constants, y))
         flags = bias is not None, y.dtype.kind == "c"
-        _elementwise("convolution.cu", "filter", y, *arrays, y.size, _u32(n_out), *geometry, *flags)
+        _SOURCES.launch("convolution.cu", "filter", y, y.size, *arrays, y.size, _u32(n_out), *geometry, *flags)
     return y.reshape((*lead, time, n_out)[: x.ndim])
 
 
@@ -182,9 +180,9 @@ def _convolve_by_products(
         part = y[first : first + rows]
         seen = cupy.empty((len(part), len(taps)), x.dtype)
         items, before, result = map(_numbers, (x, state, seen))
-        lanes = min(THREADS, _power_of_two(result.shape[1]))
+        lanes = min(THREADS, power_of_two(result.shape[1]))
         grid, block = (-(-len(part) * lanes // THREADS),), (lanes, THREADS // lanes)
-        kernel = _kernel("convolution.cu", "unfold", items)
+        kernel = _SOURCES.kernel("convolution.cu", "unfold", items)
         kernel(grid, block, (items, before, result, first, len(part), *geometry, _u32(result.shape[1] // len(taps))))
         cupy.matmul(seen, taps, out=part)
         if bias is not None:
@@ -208,12 +206,12 @@ def attention(
     q, k, v, y = (array.reshape(batch, *array.shape[-2:]) for array in (q, k, v, result))
     starts, mask, *strides = _mask_layout(mask, tuple(lead))
     blocks = batch * -(-n // TILE)
-    if e > FLASH_VALUES or (m >= FEW_QUERIES and blocks < _multiprocessors()):
+    if e > FLASH_VALUES or (m >= FEW_QUERIES and blocks < multiprocessors()):
         _attention_by_products(q, k, v, (mask, starts), (*strides, q.dtype.type(scale)), y)
         return result
     q, k, v = map(cupy.ascontiguousarray, (q, k, v))
     arguments = q, k, v, mask, starts, y, n, m, d, e, *strides, q.dtype.type(scale)
-    _kernel("flash.cu", "flash", q)((blocks,), (THREADS,), arguments)
+    _SOURCES.kernel("flash.cu", "flash", q)((blocks,), (THREADS,), arguments)
     return result
 
 
@@ -236,9 +234,9 @@ def _attention_by_products(
 ) -> None:
     """Scores by cuBLAS, as many at a time as memory is set aside for."""
     (batch, n, _), m = q.shape, k.shape[1]
-    queries = _clamp(SCRATCH // max(1, m * q.itemsize), n)
-    elements = _clamp(SCRATCH // max(1, queries * m * q.itemsize), batch)
-    softmax_kernel = _kernel("flash.cu", "masked_softmax", q)
+    queries = clamp(SCRATCH // max(1, m * q.itemsize), n)
+    elements = clamp(SCRATCH // max(1, queries * m * q.itemsize), batch)
+    softmax_kernel = _SOURCES.kernel("flash.cu", "masked_softmax", q)
     for b in range(0, batch, elements):
         for i in range(0, n, queries):
             scores = _scores(q[b : b + elements, i : i + queries], k[b : b + elements])
@@ -269,7 +267,7 @@ def hsic(x: cupy.ndarray, y: cupy.ndarray, sigma_x: float | None, sigma_y: float
     tiles, slices = _tiles(n)
     parts = cupy.empty((3, slices, n))
     arguments = x, y, *widths, parts, n, x.shape[1], y.shape[1]
-    _kernel("distances.cu", "gaussians", x)((tiles, slices), (THREADS,), arguments)
+    _SOURCES.kernel("distances.cu", "gaussians", x)((tiles, slices), (THREADS,), arguments)
     of_x, of_y, of_both = parts.sum(axis=1)
     total = of_both.sum() - 2 / n * (of_x @ of_y) + of_x.sum() * of_y.sum() / n**2
     return float(total) / (n - 1) ** 2
@@ -278,7 +276,7 @@ def hsic(x: cupy.ndarray, y: cupy.ndarray, sigma_x: float | None, sigma_y: float
 def _tiles(n: int) -> tuple[int, int]:
     """How many tiles n rows make, and in how many slices others walk over them."""
     tiles = -(-n // TILE)
-    return tiles, _clamp(RESIDENT * _multiprocessors() // tiles, tiles)
+    return tiles, clamp(RESIDENT * multiprocessors() // tiles, tiles)
 
 
 def _median_distance(x: cupy.ndarray) -> cupy.ndarray:
@@ -289,8 +287,8 @@ def _median_distance(x: cupy.ndarray) -> cupy.ndarray:
     wanted[2], wanted[3] = (pairs - 1) // 2, pairs // 2
     for shift, width in DIGITS:
         arguments = x, n, p, wanted, counts, _u32(shift), _u32(width)
-        _kernel("distances.cu", "count_digits", x)(_tiles(n), (THREADS,), arguments)
-        _kernel("distances.cu", "choose_digit", x)((1,), (64,), (wanted, counts, _u32(shift)))
+        _SOURCES.kernel("distances.cu", "count_digits", x)(_tiles(n), (THREADS,), arguments)
+        _SOURCES.kernel("distances.cu", "choose_digit", x)((1,), (64,), (wanted, counts, _u32(shift)))
     return cupy.sqrt(wanted[:2].view(np.float64)).mean()
 
 
@@ -300,71 +298,29 @@ def capsule_routing(votes: cupy.ndarray, iterations: int) -> cupy.ndarray:
         return cupy.zeros((*lead, n_out, d), votes.dtype)
     votes = cupy.ascontiguousarray(votes)
     batch = prod(lead)
-    tile = _clamp(VOTES // (n_out * d), TILE, n_in)
-    slices = _clamp(RESIDENT * _multiprocessors() // batch, -(-n_in // tile))
-    lanes = min(WARP, _power_of_two(-(-d // 2)))
+    tile = clamp(VOTES // (n_out * d), TILE, n_in)
+    slices = clamp(RESIDENT * multiprocessors() // batch, -(-n_in // tile))
+    lanes = min(WARP, power_of_two(-(-d // 2)))
     weights = cupy.empty(batch * slices * tile * n_out, votes.dtype)
     sums = cupy.empty(batch * slices * n_out * d, votes.dtype)
     directions, outputs = (cupy.empty((*lead, n_out, d), votes.dtype) for _ in range(2))
     capsules = batch * n_out
     for i in range(iterations):
         to_route = votes, directions, weights, sums, n_in, n_out, d, tile, _u32(slices), _u32(lanes), i == 0
-        _kernel("routing.cu", "route", votes)((batch * slices,), (THREADS,), to_route)
+        _SOURCES.kernel("routing.cu", "route", votes)((batch * slices,), (THREADS,), to_route)
         to_squash = sums, directions, outputs, capsules, n_out, d, _u32(slices), i == 0
-        _kernel("routing.cu", "squash", votes)((-(-capsules * WARP // THREADS),), (THREADS,), to_squash)
+        _SOURCES.kernel("routing.cu", "squash", votes)((-(-capsules * WARP // THREADS),), (THREADS,), to_squash)
     return outputs
 
 
 def random_angles(dim: int, size: int, key: int) -> cupy.ndarray:
     angles = cupy.empty(size)
-    _elementwise("angles.cu", "sample_angles", angles, angles, size, float(dim - 1), np.uint64(key))
+    _SOURCES.launch("angles.cu", "sample_angles", angles, angles.size, angles, size, float(dim - 1), np.uint64(key))
     return angles
 
 
 def angle_pdf(theta: cupy.ndarray, dim: int) -> cupy.ndarray:
     result = cupy.empty(theta.shape, theta.dtype)
     arguments = cupy.ascontiguousarray(theta), result, result.size, float(dim - 2), normaliser(dim)
-    _elementwise("angles.cu", "densities", result, *arguments)
+    _SOURCES.launch("angles.cu", "densities", result, result.size, *arguments)
     return result
-
-
-def _elementwise(file: str, name: str, result: cupy.ndarray, *arguments: Any) -> None:
-    """Run a kernel whose threads take every so many-th item."""
-    blocks = min(-(-result.size // THREADS), RESIDENT * _multiprocessors())
-    if blocks:
-        _kernel(file, name, result)((blocks,), (THREADS,), arguments)
-
-
-def _kernel(file: str, name: str, array: cupy.ndarray) -> Any:
-    """A kernel for the numbers of an array."""
-    return _kernel_of(file, name, array.dtype.char)
-
-
-@functools.cache
-def _kernel_of(file: str, name: str, dtype: str) -> Any:
-    """A kernel, which CuPy compiles for each device where it is launched."""
-    return _module(file, "float" if dtype in "fF" else "double").get_function(name)
-
-
-@functools.cache
-def _module(file: str, real: str) -> Any:
-    code = Path(__file__).with_name(file).read_text()
-    return cupy.RawModule(code=code, options=("-std=c++17", f"-DREAL={real}"))
-
-
-def _multiprocessors() -> int:
-    return _multiprocessors_of(cupy.cuda.Device().id)
-
-
-@functools.cache
-def _multiprocessors_of(device: int) -> int:
-    return cupy.cuda.Device(device).attributes["MultiProcessorCount"]
-
-
-def _clamp(number: int, *most: int) -> int:
-    return max(1, min(number, *most))
-
-
-def _power_of_two(number: int) -> int:
-    """The least one that is not less."""
-    return 1 << max(number - 1, 0).bit_length()

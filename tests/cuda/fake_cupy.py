@@ -375,12 +375,12 @@ linalg = _module("cupy.linalg", **{name: _wrapped(name, _tuple_of(getattr(np.lin
 
 @contextlib.contextmanager
 def installed(seed: int = 0) -> Iterator[types.ModuleType]:
-    """This module in place of ``cupy``; the ``on_cupy`` modules are imported anew, within and afterwards."""
+    """This module in place of ``cupy``; what imports CuPy is imported anew, within and afterwards."""
     global _seeds
     mine = {"cupy": sys.modules[__name__], **{m.__name__: m for m in (cuda, cuda.driver, cuda.runtime, linalg)}}
 
     def ours(name: str) -> bool:
-        return name.endswith(".on_cupy") or name.split(".")[0] in ("cupy", "cupy_backends", "cupyx")
+        return name.endswith((".on_cupy", ".cuda_sources")) or name.split(".")[0] in ("cupy", "cupy_backends", "cupyx")
 
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if ours(name)}
     sys.modules.update(mine)

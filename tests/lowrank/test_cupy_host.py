@@ -256,7 +256,7 @@ def test_a_factor_of_zero_leaves_nothing(on_cupy):
 def test_grids_are_within_what_cuda_takes(on_cupy, monkeypatch):
     """Whatever grows with the arrays is the first size of a grid."""
     grids = []
-    monkeypatch.setattr(on_cupy, "_kernel", lambda *_: lambda grid, block, arguments: grids.append(grid))
+    monkeypatch.setattr(on_cupy._SOURCES, "kernel", lambda *_: lambda grid, block, arguments: grids.append(grid))
     size = 1 << 18
     for shape in ((size, 1), (1, size), (size, 2), (2, size)):
         for order in "CF":

@@ -81,7 +81,7 @@ def test_slices_that_are_not_finite(on_cupy, monkeypatch, value):
 def test_more_blocks_than_a_grid_has_in_y(on_cupy, monkeypatch):
     """Whatever grows with the arrays is the first size of a grid."""
     grids = []
-    monkeypatch.setattr(on_cupy, "_kernel", lambda *_: lambda grid, block, arguments: grids.append(grid))
+    monkeypatch.setattr(on_cupy._SOURCES, "kernel", lambda *_: lambda grid, block, arguments: grids.append(grid))
     size = 1 << 18
     for shape in ((size, 1), (1, size)):
         many = fake_cupy.empty(shape, np.float32)
