@@ -169,11 +169,14 @@ def _fill(
     a: Grid, a_at: int, g: Grid, g_at: int, factors: np.ndarray, inputs: np.ndarray, rows: int, width: int, few: Few
 ) -> None:
     """Conjugate factors, and their products with g."""
-    if few is not None and a.step:
+    if few is not None:
         rows, width = 1, rows * width
     for row in range(rows):
         own = factors[row * width : (row + 1) * width]
-        if a.feature or (few is not None and a.step):
+        if few is not None and a.step == 0:
+            for i in range(width):
+                own[i] = a.items[a_at + i % len(few) * a.feature].conjugate()
+        elif few is not None or a.feature:
             x = a.items[a_at + row * a.step : a_at + row * a.step + width]
             for i in range(width):
                 own[i] = x[i].conjugate()

@@ -98,10 +98,11 @@ def _gated(z: sparse.COO, gates: np.ndarray) -> sparse.COO:
 @np.errstate(all="ignore")
 def sru(x: sparse.SparseArray, w: Any, b: Any, v: Any, c0: Any) -> GatedSeries:
     w, b, v, c0 = (None if each is None else dense(each) for each in (w, b, v, c0))
-    if v is not None or x.fill_value != 0 or not np.isfinite(w).all():
+    x = x.asformat("coo")
+    finite = np.isfinite(x.data).all() and np.isfinite(w).all()  # else what is not stored would meet an infinity
+    if v is not None or x.fill_value != 0 or not finite:
         arguments = dense(x), w, b, v, c0
         return recurrence.sru(*arguments, backend=default_backend(recurrence.sru, *arguments))
-    x = x.asformat("coo")
     candidates, forget, reset = np.split(_product(x, w), 3, axis=-1)
     f, r = _sigmoid(forget + b[0]), _sigmoid(reset + b[1])
     inputs = (1 - f) * candidates
