@@ -16,7 +16,6 @@ __all__ = ["array", "axis", "integer", "physical_memory", "real", "seed"]
 KINDS = {
     "real": "float32, float64 or integers",
     "inexact": "float32, float64, complex64, complex128 or integers",
-    "half": "float16, float32, float64, complex64, complex128 or integers",
     "mask": "bool",
 }
 ITEM_SIZES = {"f": (4, 8), "c": (8, 16)}
@@ -70,7 +69,7 @@ def seed(rng: Any) -> int:
 
 
 def array(
-    name: str, value: Any, ndim: int | Sequence[int], kind: Literal["real", "inexact", "half", "mask"]
+    name: str, value: Any, ndim: int | Sequence[int], kind: Literal["real", "inexact", "mask"]
 ) -> tuple[int, ...]:
     """The shape of an array of any backend, or of a nested list, whose axes and dtype must fit.
 
@@ -106,9 +105,7 @@ def _fits(dtype: Any, kind: str) -> bool:
     code = dtype.kind
     if kind == "mask":
         return code == "b"
-    if code == "f" and kind == "half" and dtype.itemsize == 2:
-        return True
-    return code in "iu" or ((code == "f" or kind != "real") and dtype.itemsize in ITEM_SIZES.get(code, ()))
+    return code in "iu" or ((code == "f" or kind == "inexact") and dtype.itemsize in ITEM_SIZES.get(code, ()))
 
 
 def _list_shape(name: str, value: Any, kind: str) -> tuple[int, ...]:
@@ -128,9 +125,7 @@ def _list_shape(name: str, value: Any, kind: str) -> tuple[int, ...]:
 
 
 def _check_items(name: str, types: set[type], kind: str) -> None:
-    allowed = {"real": (int, float), "inexact": (int, float, complex), "half": (int, float, complex), "mask": (bool,)}[
-        kind
-    ]
+    allowed = {"real": (int, float), "inexact": (int, float, complex), "mask": (bool,)}[kind]
     for item_type in types:
         if item_type in (list, tuple):
             raise ValueError(f"{name} has rows beside single items")

@@ -27,7 +27,6 @@ __all__ = [
     "meta",
     "on_chunks",
     "on_layer",
-    "rechunked",
     "resized",
     "tree",
     "whole",
@@ -122,12 +121,7 @@ def resized(sizes: Sequence[int], *, least: int = 0, most: int) -> tuple[int, ..
 def without_empty_chunks(x: da.Array) -> da.Array:
     """Along an axis of one item, Dask's own functions take the first of several chunks for the one that has it."""
     chunks = tuple(tuple(filter(None, sizes)) or (0,) for sizes in x.chunks)
-    return x if chunks == x.chunks else rechunked(x, chunks)
-
-
-def rechunked(x: da.Array, chunks: tuple[tuple[int, ...], ...]) -> da.Array:
-    """Dask's own function leaves an array all of whose axes are empty in the chunks that it has."""
-    return x.rechunk(chunks) if x.size else da.empty(x.shape, dtype=x.dtype, chunks=chunks)
+    return x if chunks == x.chunks else x.rechunk(chunks)
 
 
 def whole(x: da.Array, *axes: int) -> da.Array:

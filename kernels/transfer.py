@@ -149,8 +149,7 @@ def _as_numpy(backend: Backend, result: Any, dtype: Any) -> Any:
         return array
     if hasattr(result, "typecode"):  # a buffer holds real numbers, of whatever its arguments were
         dtype = dtype.type(0).real.dtype
-    with import_numpy().errstate(over="ignore"):  # what single precision cannot hold is infinite there, too
-        return array.astype(dtype, copy=False)
+    return array.astype(dtype, copy=False)
 
 
 def _is_numpy(array_type: type, *, exactly: bool = False) -> bool:

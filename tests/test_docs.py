@@ -17,15 +17,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 @pytest.mark.parametrize(
     "module",
-    [
-        "kernels.primes",
-        "kernels.ndarray",
-        "kernels.lowrank",
-        "kernels.recurrence",
-        "kernels.registry",
-        "kernels.dispatch",
-        "kernels.explain",
-    ],
+    ["kernels.primes", "kernels.ndarray", "kernels.lowrank", "kernels.registry", "kernels.dispatch", "kernels.explain"],
 )
 def test_docstrings(module):
     finder = doctest.DocTestFinder()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-CORES = ["primes", "ndarray", "lowrank", "recurrence"]
+CORES = ["primes", "ndarray", "lowrank"]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)

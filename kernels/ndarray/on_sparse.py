@@ -24,8 +24,8 @@ import sparse
 
 from kernels import ndarray
 from kernels.dispatch import default_backend
-from kernels.made_dense import dense, filled
 from kernels.ndarray import BatchNorm
+from kernels.ndarray.made_dense import dense, filled
 from kernels.ndarray.sampled_scores import attention
 from kernels.ndarray.shared_features import hsic
 from kernels.ndarray.stored_products import causal_conv1d, log_gram

@@ -16,7 +16,7 @@ import sparse
 from kernels import ndarray
 from kernels.dispatch import default_backend
 from kernels.jit import jit, n_threads, thread_map
-from kernels.made_dense import dense
+from kernels.ndarray.made_dense import dense
 from kernels.ndarray.stored_rows import positions
 
 __all__ = ["attention"]

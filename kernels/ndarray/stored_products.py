@@ -12,7 +12,7 @@ import numpy as np
 import sparse
 
 from kernels.jit import jit
-from kernels.made_dense import dense, filled
+from kernels.ndarray.made_dense import dense, filled
 from kernels.ndarray.stored_rows import StoredRows
 
 __all__ = ["causal_conv1d", "log_gram"]

@@ -28,8 +28,8 @@ FUNCTIONS = """
     cos count_nonzero cumprod cumsum diag diff digitize divide divmod dot einsum equal exp expand_dims expm1 eye
     flatnonzero flip floor floor_divide full full_like greater greater_equal histogram hstack identity imag invert
     isfinite isinf isnan left_shift less less_equal linspace log log1p log2 logaddexp logical_and logical_not
-    logical_or logical_xor lexsort matmul max maximum may_share_memory mean median meshgrid min minimum mod moveaxis
-    multiply nan_to_num negative nonzero not_equal ones ones_like outer packbits pad power prod ravel real reciprocal
+    logical_or logical_xor lexsort matmul max maximum mean median meshgrid min minimum mod moveaxis multiply
+    nan_to_num negative nonzero not_equal ones ones_like outer packbits pad power prod ravel real reciprocal
     remainder repeat reshape right_shift roll rint searchsorted sign sin sort split sqrt square squeeze stack std
     subtract sum swapaxes take take_along_axis tan tanh tensordot tile trace transpose tril triu true_divide trunc
     unique unpackbits var vdot vstack where zeros zeros_like
@@ -173,10 +173,6 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def device(self) -> Device:
         return Device(0)
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, object]:
-        return {**self._host.__array_interface__, "version": 3}
 
 
 for _name in ("T", "imag", "real"):

@@ -28,4 +28,4 @@ def dense(x: sparse.SparseArray) -> np.ndarray:
     """What is dense by nature is mostly stored whole; then the stored values, which are sorted, are the array."""
     if isinstance(x, sparse.COO) and x.nnz == x.size:
         return np.ascontiguousarray(x.data).reshape(x.shape)
-    return np.asarray(x.todense(), order="C")
+    return np.ascontiguousarray(x.todense())
