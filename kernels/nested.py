@@ -19,8 +19,8 @@ class Nested(list[Any]):
 
 
 def shape(array: Any) -> tuple[int, ...]:
-    """Lengths of the axes of a nested list that is known to be rectangular."""
-    if isinstance(array, Nested):
+    """Lengths of the axes of an array, or of a nested list that is known to be rectangular."""
+    if hasattr(array, "shape"):
         return array.shape
     lengths = []
     while isinstance(array, (list, tuple)):

@@ -14,20 +14,20 @@ exact product has NaN where the formula has it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from math import prod
-from typing import Any, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Literal, NamedTuple, overload
 
 from kernels import nested
+from kernels.array_contracts import operation, too_few
 from kernels.checks import array, integer, real, seed
-from kernels.dispatch import Predicate, checked, contract
+from kernels.dispatch import checked
 
 __all__ = ["SVD", "CRInfo", "CRPlan", "cr_matmul", "cr_plan", "estimate_error", "randomized_svd"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Sampling = Literal["systematic", "importance", "uniform", "topk", "topk_reweighted"]
 
 SAMPLINGS = ("systematic", "importance", "uniform", "topk", "topk_reweighted")
+ENOUGH = 10**6  # multiply-adds
 MOST_TERMS = 2**31  # so that the integers that terms are drawn by do not overflow
 
 
@@ -102,29 +102,12 @@ class SVD(NamedTuple):
     vh: Any
 
 
-def _few(size: float) -> str | None:
-    return "NumPy answers within a millisecond, long before Numba is loaded" if size < 10**6 else None
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return value.shape if hasattr(value, "dtype") else nested.shape(value)
-
-
 def _few_products(x: Any, y: Any, *others: Any) -> str | None:
-    return _few(prod(_shape(x)) * _shape(y)[1])
+    return too_few(prod(nested.shape(x)) * nested.shape(y)[1], ENOUGH)
 
 
 def _few_items(a: Any, rank: int, *others: Any) -> str | None:
-    return _few(prod(_shape(a)) * rank)
-
-
-def _operation(*arrays: str, few: Predicate, on_sparse: str) -> Callable[[Function], Function]:
-    return contract(
-        arrays=arrays,
-        inexact=arrays,
-        not_worth={"numba": few},
-        notes={"sparse": on_sparse, "cupy": "not yet verified on a GPU"},
-    )
+    return too_few(prod(nested.shape(a)) * rank, ENOUGH)
 
 
 def _matrices(x: Any, y: Any) -> tuple[int, int]:
@@ -146,7 +129,7 @@ def cr_matmul(
     x: Any, y: Any, rank: int | None = None, *, rtol: float | None = None, sampling: Sampling = "systematic",
     rng: Any = None, return_info: Literal[True], backend: str | None = None,
 ) -> tuple[Any, CRInfo]: ...  # fmt: skip
-@_operation("x", "y", few=_few_products, on_sparse="stored entries of the chosen terms; sparse result")
+@operation("x", "y", few=_few_products, on_sparse="stored entries of the chosen terms; sparse result")
 def cr_matmul(
     x: Any,
     y: Any,
@@ -246,7 +229,7 @@ def cr_matmul(
     return checked(x, y, rank, rtol, sampling, seed(rng), return_info)
 
 
-@_operation("x", "y", few=_few_products, on_sparse="stored entries alone")
+@operation("x", "y", few=_few_products, on_sparse="stored entries alone")
 def cr_plan(x: Any, y: Any, *, backend: str | None = None) -> CRPlan:
     """Tell what `cr_matmul` would give for x and y: the error against the number of terms, and whether it pays.
 
@@ -286,7 +269,7 @@ def cr_plan(x: Any, y: Any, *, backend: str | None = None) -> CRPlan:
     return checked(x, y)
 
 
-@_operation("x", "y", "w", few=_few_products, on_sparse="products of stored entries and dense probes")
+@operation("x", "y", "w", few=_few_products, on_sparse="products of stored entries and dense probes")
 def estimate_error(x: Any, y: Any, w: Any, *, probes: int = 8, rng: Any = None, backend: str | None = None) -> float:
     """Estimate the Frobenius norm of ``w - x @ y`` without working the product out.
 
@@ -340,7 +323,7 @@ def estimate_error(x: Any, y: Any, w: Any, *, probes: int = 8, rng: Any = None, 
     return checked(x, y, w, integer("probes", probes, minimum=1), seed(rng))
 
 
-@_operation("a", few=_few_items, on_sparse="products of stored entries and dense vectors; dense result")
+@operation("a", few=_few_items, on_sparse="products of stored entries and dense vectors; dense result")
 def randomized_svd(
     a: Any, rank: int, *, oversample: int = 8, iterations: int = 2, rng: Any = None, backend: str | None = None
 ) -> SVD:

@@ -23,19 +23,17 @@ __all__ = ["adjoint_times", "frobenius_norm", "merged_norms", "normals", "times"
 def times(a: da.Array, b: da.Array, backend: str) -> da.Array:
     """``a @ b``; b, which should be the smaller one, is cut as a is along the contracted axis."""
     b = b.rechunk({0: a.chunks[1]})
-    return tree(
-        blocks(_product, "jik", a, "ij", b, "jk", backend=backend, adjust_chunks={"j": _to_one}),
-        _sum, 0, keepdims=False, concatenate=False,
-    )  # fmt: skip
+    return _summed(blocks(_product, "jik", a, "ij", b, "jk", backend=backend, adjust_chunks={"j": _to_one}))
 
 
 def adjoint_times(a: da.Array, b: da.Array, backend: str) -> da.Array:
     """``a.conj().T @ b``, likewise."""
     b = b.rechunk({0: a.chunks[0]})
-    return tree(
-        blocks(_adjoint_product, "ijk", a, "ij", b, "ik", backend=backend, adjust_chunks={"i": _to_one}),
-        _sum, 0, keepdims=False, concatenate=False,
-    )  # fmt: skip
+    return _summed(blocks(_adjoint_product, "ijk", a, "ij", b, "ik", backend=backend, adjust_chunks={"i": _to_one}))
+
+
+def _summed(parts: da.Array) -> da.Array:
+    return tree(parts, _sum, 0, keepdims=False, concatenate=False)
 
 
 def _to_one(size: int) -> int:

@@ -13,7 +13,7 @@ from kernels.lowrank.overlap import cosines
 from kernels.lowrank.prediction import NO_TERMS, Prediction, plan
 from kernels.lowrank.reweighting import best_factors
 from kernels.lowrank.sampling import PROBES, TEST_MATRIX
-from kernels.lowrank.subspace import Factors, largest_singular
+from kernels.lowrank.subspace import Factors, largest_singular, products_with
 
 __all__ = ["Costs", "Parts", "error_of", "planned", "sampled", "svd_of"]
 
@@ -141,8 +141,4 @@ def svd_of(
 ) -> SVD:
     columns = min(rank + oversample, *a.shape)
     start = parts.normal_matrix(a.shape[1], columns, key, TEST_MATRIX).astype(a.dtype)
-
-    def adjoint_times(vectors: Array) -> Array:
-        return (vectors.conj().T @ a).conj().T  # a.conj() might be a copy
-
-    return largest_singular(np, a.__matmul__, adjoint_times, start, min(rank, columns), iterations, qr)
+    return largest_singular(np, *products_with(a), start, min(rank, columns), iterations, qr)

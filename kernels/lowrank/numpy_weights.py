@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.lowrank import CRInfo
-from kernels.lowrank.sampling import on_grid
+from kernels.lowrank.sampling import mean_square, on_grid
 
 __all__ = ["Weights", "exact_info", "weights_of"]
 
@@ -22,12 +22,8 @@ class Weights(NamedTuple):
 
     @np.errstate(all="ignore")
     def moment(self, sampling: str) -> float:
-        """What the squared norm of one draw is on average: the sum of ``w**2 / p`` for weights w and chances p."""
-        norms, grid = self.of_columns * self.of_rows, self.grid
-        if sampling == "uniform":
-            return float(len(norms) * (norms @ norms))
-        drawn = grid > 0
-        return float((norms[drawn] ** 2 / grid[drawn]).sum() * grid.sum())
+        """Of one draw: see `mean_square`."""
+        return float(mean_square(np, self.of_columns * self.of_rows, self.grid, sampling))
 
 
 @np.errstate(all="ignore")

@@ -18,7 +18,7 @@ from kernels.lowrank import SVD, CRInfo, CRPlan, estimates, subspace
 from kernels.lowrank.overlap import cosines
 from kernels.lowrank.prediction import NO_TERMS, Prediction, plan
 from kernels.lowrank.reweighting import best_factors
-from kernels.lowrank.sampling import PROBES, TEST_MATRIX, Random, draw, on_grid, pilot
+from kernels.lowrank.sampling import PROBES, TEST_MATRIX, Random, draw, mean_square, on_grid, pilot
 
 __all__ = ["cr_matmul", "cr_plan", "estimate_error", "randomized_svd"]
 
@@ -184,11 +184,7 @@ def _info(
 
 
 def _without_bias(weights: _Weights, rank: int, sampling: str, w: cupy.ndarray) -> tuple[float, float]:
-    norms, grid = weights.of_columns * weights.of_rows, weights.grid
-    if sampling == "uniform":
-        moment = len(norms) * (norms**2).sum()
-    else:
-        moment = cupy.where(grid > 0, norms**2 / cupy.maximum(grid, 1), 0.0).sum() * grid.sum()
+    moment = mean_square(cupy, weights.of_columns * weights.of_rows, weights.grid, sampling)
     return estimates.without_bias(rank, float(moment), float(_norms(w.reshape(1, -1))[0]))
 
 
@@ -236,14 +232,7 @@ def _probed(x: cupy.ndarray, y: cupy.ndarray, w: cupy.ndarray, probes: int, key:
 def randomized_svd(a: cupy.ndarray, rank: int, oversample: int, iterations: int, key: int) -> SVD:
     columns = min(rank + oversample, *a.shape)
     start = _normal_matrix(a.shape[1], columns, key, TEST_MATRIX).astype(a.dtype)
-    return subspace.largest_singular(
-        cupy,
-        lambda vectors: cupy.matmul(a, vectors),
-        lambda vectors: cupy.matmul(vectors.conj().T, a).conj().T,  # the conjugate of `a` would be a copy
-        start,
-        min(rank, columns),
-        iterations,
-    )
+    return subspace.largest_singular(cupy, *subspace.products_with(a), start, min(rank, columns), iterations)
 
 
 def _normal_matrix(rows: int, columns: int, key: int, use: int) -> cupy.ndarray:

@@ -111,11 +111,12 @@ class Prediction:
 
     def error_in_most_runs(self, sampling: str, rank: int) -> float:
         """What the relative error is less than in 98 % of runs, with allowance for what the pilot does not know."""
-        squares, concentration = self._squared_errors(sampling, rank)
+        squares, factors = self._squared_errors(sampling, rank)
         ratios = [_root(square, norm) ** 2 for square, norm in zip(squares, self.squared_norms, strict=True)]
         if not ratios[0] < inf:
             return ratios[0]
         deviation = sqrt((GROUPS - 1) / GROUPS * sum((ratio - ratios[0]) ** 2 for ratio in ratios[1:]))
+        concentration = self.sums.concentration(factors) if factors else 0.0
         return sqrt(MARGIN * (ratios[0] + T * deviation) * _quantile(concentration + UNEVEN / rank))
 
     def terms_needed(self, sampling: str, rtol: float) -> int:
@@ -131,7 +132,7 @@ class Prediction:
             moment = self._total(1, 0) ** 2 if sampling == "importance" else self.terms * self._total(2, 0)
             squares = [max(moment - norm, 0.0) / rank for norm in self.squared_norms]
             factors = [1.0] * len(self.sums.drawn) if sampling == "importance" else self.sums.drawn
-            return _Errors(squares, self.sums.concentration(factors))
+            return _Errors(squares, factors)
         return self._largest(rank)
 
     def _largest(self, rank: int) -> _Errors:
@@ -144,7 +145,7 @@ class Prediction:
             self._total(power, below) + (1 - taken) ** power * (self._total(power, above) - self._total(power, below))
             for power in (1, 2)
         )
-        return _Errors([max(square, 0.0) for square in self._squared_sums(factors, total, diagonal, 1.0)], 0.0)
+        return _Errors([max(square, 0.0) for square in self._squared_sums(factors, total, diagonal, 1.0)])
 
     def _place(self, weight: float, *, after: bool = False) -> int:
         """How many weights are larger than this one, or (`after`) not smaller."""
@@ -159,7 +160,7 @@ class Prediction:
         left = rank - certain
         first, second, third, fourth = (self._total(power, certain) for power in (1, 2, 3, 4))
         if not left or not first:
-            return _Errors([0.0] * len(self.squared_norms), 0.0)
+            return _Errors([0.0] * len(self.squared_norms))
         rate = left / first
         chance = [min(rate * weight, 1.0) for weight in self.sums.drawn]
         factors = [1 - p for p in chance]
@@ -168,14 +169,17 @@ class Prediction:
         own = first**2 / left - second
         spread = left - rate**2 * second
         squares = [max(own - max(square, 0.0) / spread, 0.0) if spread > 0 else 0.0 for square in missing]
-        return _Errors(squares, self.sums.concentration(factors))
+        return _Errors(squares, factors)
 
 
 class _Errors(NamedTuple):
-    """Mean squared errors by all draws, and without each group; and how much they vary from sample to sample."""
+    """Mean squared errors by all draws, and without each group; and by what the draws count in a sample's own error.
+
+    An error that is the same for each sample has no such factors.
+    """
 
     squares: list[float]
-    concentration: float
+    factors: list[float] | None = None
 
 
 def _root(square: float, norm: float) -> float:

@@ -21,6 +21,7 @@ __all__ = [
     "below",
     "draw",
     "grid_bits",
+    "mean_square",
     "on_grid",
     "pilot",
 ]
@@ -75,6 +76,13 @@ def draw(xp: Any, grid: Any, rank: int, sampling: str, random: Random) -> Any:
         "topk": _largest,
         "topk_reweighted": _largest,
     }[sampling](xp, grid, rank, random)
+
+
+def mean_square(xp: Any, norms: Any, grid: Any, sampling: str) -> Any:
+    """What the squared norm of one draw with replacement is on average: the sum of ``w**2 / p`` over weights w."""
+    if sampling == "uniform":
+        return len(norms) * (norms**2).sum()
+    return xp.where(grid > 0, norms**2 / xp.maximum(grid, 1), 0.0).sum() * grid.sum()
 
 
 def _systematic(xp: Any, grid: Any, rank: int, random: Random) -> Any:

@@ -10,10 +10,15 @@ from typing import Any
 
 from kernels.lowrank import SVD
 
-__all__ = ["Factors", "largest_singular", "signed"]
+__all__ = ["Factors", "largest_singular", "products_with", "signed"]
 
 Product = Callable[[Any], Any]
 Factors = Callable[[Any], tuple[Any, Any]]
+
+
+def products_with(a: Any) -> tuple[Product, Product]:
+    """``a @ m`` and ``a.conj().T @ m`` of an array, which is not conjugated, since that might copy it."""
+    return a.__matmul__, lambda vectors: (vectors.conj().T @ a).conj().T
 
 
 def largest_singular(

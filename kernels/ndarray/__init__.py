@@ -7,14 +7,14 @@ as they do in the formula. Axes may be empty, arrays non-contiguous or broadcast
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from kernels import nested
+from kernels.array_contracts import operation, too_few
 from kernels.checks import array, integer, real, seed
 from kernels.checks import axis as checked_axis
-from kernels.dispatch import Predicate, checked, contract
+from kernels.dispatch import checked
 
 __all__ = [
     "BatchNorm",
@@ -31,9 +31,8 @@ __all__ = [
     "softmax",
 ]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 ANY_AXES = range(1, 65)
+ENOUGH = 10**5  # items
 LARGEST_DIMENSION = 10**15  # as far as the density is accurate in double precision
 
 
@@ -48,39 +47,24 @@ class BatchNorm(NamedTuple):
 # Where another backend answers sooner
 
 
-def _few(size: float) -> str | None:
-    return "NumPy answers within a millisecond, long before Numba is loaded" if size < 10**5 else None
-
-
 def _few_items(x: Any, *others: Any) -> str | None:
-    return _few(prod(x.shape if hasattr(x, "dtype") else nested.shape(x)))
+    return too_few(prod(nested.shape(x)), ENOUGH)
 
 
 def _few_scores(q: Any, k: Any, *others: Any) -> str | None:
-    shape = q.shape if hasattr(q, "dtype") else nested.shape(q)
-    return _few(prod(shape[:-1]) * (k.shape if hasattr(k, "dtype") else nested.shape(k))[-2])
+    return too_few(prod(nested.shape(q)[:-1]) * nested.shape(k)[-2], ENOUGH)
 
 
 def _few_pairs(x: Any, *others: Any) -> str | None:
-    return _few(len(x) ** 2)
+    return too_few(len(x) ** 2, ENOUGH)
 
 
 def _few_places(n_source: int, n_target: int) -> str | None:
-    return _few((n_source + n_target) ** 2)
+    return too_few((n_source + n_target) ** 2, ENOUGH)
 
 
 def _few_angles(dim: int, size: int, key: int) -> str | None:
-    return _few(size)
-
-
-def _operation(*arrays: str, few: Predicate, on_sparse: str) -> Callable[[Function], Function]:
-    """A contract whose arrays, but for a mask, are of one floating-point dtype."""
-    return contract(
-        arrays=arrays,
-        inexact=[name for name in arrays if name != "mask"],
-        not_worth={"numba": few},
-        notes={"sparse": on_sparse, "cupy": "not yet verified on a GPU"},
-    )
+    return too_few(size, ENOUGH)
 
 
 def _fits(name: str, shape: tuple[int, ...], wanted: tuple[int, ...], why: str) -> None:
@@ -88,7 +72,7 @@ def _fits(name: str, shape: tuple[int, ...], wanted: tuple[int, ...], why: str) 
         raise ValueError(f"{name} must have the shape {wanted}, {why}, not {shape}")
 
 
-@_operation("x", few=_few_items, on_sparse="products of the stored entries of a row; dense result")
+@operation("x", few=_few_items, on_sparse="products of the stored entries of a row; dense result")
 def log_gram(x: Any, *, backend: str | None = None) -> Any:
     """Compute ``y = x.T @ (log(x) + 1)`` and subtract from each column its mean: ``y - y.mean(axis=0)``.
 
@@ -128,7 +112,7 @@ def log_gram(x: Any, *, backend: str | None = None) -> Any:
     return checked(x)
 
 
-@_operation(
+@operation(
     "x", few=_few_items, on_sparse="stored values alone; a sparse result where the fill value is -inf, else a dense one"
 )
 def softmax(x: Any, axis: int = -1, *, backend: str | None = None) -> Any:
@@ -172,7 +156,7 @@ def softmax(x: Any, axis: int = -1, *, backend: str | None = None) -> Any:
     return checked(x, checked_axis(axis, len(shape)))
 
 
-@_operation("x", few=_few_items, on_sparse="stored values, and a count of the others; dense result")
+@operation("x", few=_few_items, on_sparse="stored values, and a count of the others; dense result")
 def logsumexp(x: Any, axis: int = -1, *, backend: str | None = None) -> Any:
     """Compute ``log(exp(x).sum(axis))`` without overflow.
 
@@ -212,7 +196,7 @@ def logsumexp(x: Any, axis: int = -1, *, backend: str | None = None) -> Any:
     return checked(x, checked_axis(axis, len(shape)))
 
 
-@_operation("x", "gamma", "beta", few=_few_items, on_sparse="stored values, and a count of the others; dense result")
+@operation("x", "gamma", "beta", few=_few_items, on_sparse="stored values, and a count of the others; dense result")
 def batch_norm(
     x: Any,
     gamma: Any,
@@ -280,7 +264,7 @@ def batch_norm(
     return checked(x, gamma, beta, averaged, real("eps", eps))
 
 
-@_operation(
+@operation(
     "x", "w", "bias", "state", few=_few_items, on_sparse="each stored entry goes to the times that see it; dense result"
 )
 def causal_conv1d(
@@ -347,7 +331,9 @@ def causal_conv1d(
     return checked(x, w, bias, dilation, state)
 
 
-@_operation("q", "k", "v", "mask", few=_few_scores, on_sparse="scores where the mask is stored alone; dense result")
+@operation(
+    "q", "k", "v", masks=["mask"], few=_few_scores, on_sparse="scores where the mask is stored alone; dense result"
+)
 def attention(
     q: Any, k: Any, v: Any, mask: Any = None, *, scale: float | None = None, backend: str | None = None
 ) -> Any:
@@ -413,7 +399,7 @@ def attention(
     return checked(q, k, v, mask, real("scale", scale) if scale is not None else (d or 1) ** -0.5)
 
 
-@_operation(few=_few_places, on_sparse="coordinates written in order")
+@operation(few=_few_places, on_sparse="coordinates written in order")
 def seq2seq_mask(n_source: int, n_target: int, *, backend: str | None = None) -> Any:
     """Mask for `attention` by which one transformer reads a source and writes a target.
 
@@ -456,7 +442,7 @@ def seq2seq_mask(n_source: int, n_target: int, *, backend: str | None = None) ->
     return checked(integer("n_source", n_source, minimum=0), integer("n_target", n_target, minimum=0))
 
 
-@_operation("x", "y", few=_few_pairs, on_sparse="kernels of rank one but where two rows share a feature")
+@operation("x", "y", few=_few_pairs, on_sparse="kernels of rank one but where two rows share a feature")
 def hsic(
     x: Any, y: Any, *, sigma_x: float | None = None, sigma_y: float | None = None, backend: str | None = None
 ) -> float:
@@ -517,7 +503,7 @@ def hsic(
     return checked(x, y, *widths)
 
 
-@_operation("votes", few=_few_items, on_sparse="logits where votes are stored alone; dense result")
+@operation("votes", few=_few_items, on_sparse="logits where votes are stored alone; dense result")
 def capsule_routing(votes: Any, iterations: int = 3, *, backend: str | None = None) -> Any:
     """Route capsules by agreement: each sends its vote mainly where the votes of others point the same way.
 
@@ -562,7 +548,7 @@ def capsule_routing(votes: Any, iterations: int = 3, *, backend: str | None = No
     return checked(votes, integer("iterations", iterations, minimum=1))
 
 
-@_operation(few=_few_angles, on_sparse="container only")
+@operation(few=_few_angles, on_sparse="container only")
 def random_angles(dim: int, size: int, *, rng: Any = None, backend: str | None = None) -> Any:
     """Draw angles between two random directions.
 
@@ -616,7 +602,7 @@ def random_angles(dim: int, size: int, *, rng: Any = None, backend: str | None =
     )
 
 
-@_operation("theta", few=_few_items, on_sparse="stored values, and the fill value")
+@operation("theta", few=_few_items, on_sparse="stored values, and the fill value")
 def angle_pdf(theta: Any, dim: int, *, backend: str | None = None) -> Any:
     """Density of the angle between two random directions: ``sin(theta)**(dim - 2)``, normalised.
 

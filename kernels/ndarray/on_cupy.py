@@ -73,7 +73,7 @@ def _blocked_gram(x: cupy.ndarray) -> cupy.ndarray:
     for first in range(0, n, rows):
         part = x[first : first + rows]
         logs = cupy.empty_like(part)
-        _SOURCES.launch("gram.cu", "logs", x, x.size, part, logs, part.size)
+        _SOURCES.launch("gram.cu", "logs", x, part.size, part, logs, part.size)
         y += cupy.matmul(part.T, logs)
     return y
 

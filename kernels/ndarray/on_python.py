@@ -15,7 +15,8 @@ from kernels.ndarray import BatchNorm
 from kernels.ndarray.angles import normaliser
 from kernels.ndarray.python_hsic import hsic
 from kernels.nested import flat, nested, shape
-from kernels.philox import MASK, philox4x32, uniforms
+from kernels.philox import MASK, uniforms
+from kernels.python_philox import philox4x32
 from kernels.python_products import matmul
 
 __all__ = [

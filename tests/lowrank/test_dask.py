@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import itertools
 import math
-import resource
 
 import pytest
 
@@ -15,6 +14,7 @@ distributed = pytest.importorskip("distributed")
 
 import dask.array as da  # noqa: E402
 import numpy as np  # noqa: E402
+from cluster_memory import little_memory  # noqa: E402
 from hypothesis import Phase, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
@@ -367,6 +367,7 @@ def client():
 
 
 LIMIT = 800 * 10**6  # a worker takes 300 MB before it has done anything
+GROWTH = 200 * 10**6
 
 
 def check_all():
@@ -419,7 +420,7 @@ of_sizes = pytest.mark.parametrize("times", [1.1, pytest.param(4, marks=pytest.m
 def test_a_product_of_more_than_memory(client, times):
     """Of the Gram matrix of a tall array; of which nothing is written to disk, and little is held at once."""
     a = larger_than_memory(times, 2000, 512)
-    with little_memory(client):
+    with little_memory(client, GROWTH):
         w, info = lowrank.cr_matmul(a.T, a, 2000, rng=7, return_info=True)
         found = w.compute()
     rows = {block: block_of(np.array([block]), 2000, 512) for block in set(info.indices // 2000)}
@@ -431,25 +432,8 @@ def test_a_product_of_more_than_memory(client, times):
 @of_sizes
 def test_singular_values_of_more_than_memory(client, times):
     a = larger_than_memory(times, 2000, 512)
-    with little_memory(client):
+    with little_memory(client, GROWTH):
         u, s, _ = dask.compute(*lowrank.randomized_svd(a, 2, iterations=1, rng=0))
     assert u.shape == (len(a), 2)
     np.testing.assert_allclose(np.linalg.norm(u, axis=0), 1, rtol=1e-9)
     assert s == pytest.approx(math.sqrt(len(a)), rel=0.1)
-
-
-@contextlib.contextmanager
-def little_memory(client):
-    """Make sure that no worker writes to disk, or holds much more than before."""
-    before = client.run(memory)
-    yield
-    for worker, (written, peak) in client.run(memory).items():
-        assert written == 0
-        assert peak < before[worker][1] + 200 * 10**6
-
-
-def memory(dask_worker):
-    """Bytes that the worker has written to disk, and the most that its process has held."""
-    metrics = dask_worker.data.cumulative_metrics
-    written = sum(value for (action, unit), value in metrics.items() if unit == "bytes" and action == "disk-write")
-    return written, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 sparse = pytest.importorskip("sparse")
 
 import numpy as np  # noqa: E402
+from timing import fastest  # noqa: E402
 
 from kernels import lowrank  # noqa: E402
 from kernels.lowrank import SAMPLINGS, stored_products, stored_terms  # noqa: E402
@@ -312,12 +311,3 @@ def test_products_of_sparse_matrices_take_less_time_than_their_own():
     own = fastest(lambda: x @ y)
     assert fastest(lambda: lowrank.cr_matmul(x, y, 2000)) < own / 2
     assert fastest(lambda: lowrank.cr_matmul(x, y, 250, rng=KEY)) < own / 6
-
-
-def fastest(call, repetitions=5):
-    times = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)

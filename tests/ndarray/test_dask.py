@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import itertools
-import resource
 
 import pytest
 
@@ -14,6 +13,7 @@ distributed = pytest.importorskip("distributed")
 
 import dask.array as da  # noqa: E402
 import numpy as np  # noqa: E402
+from cluster_memory import little_memory  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
@@ -251,6 +251,7 @@ def client():
 
 
 LIMIT = 800 * 10**6  # a worker takes 300 MB before it has done anything
+GROWTH = 150 * 10**6
 
 
 def in_halves(value):
@@ -283,7 +284,7 @@ def test_log_gram_of_more_than_memory(client, times):
     seeds = da.from_array(np.arange(n_chunks)[:, None], chunks=1)
     x = seeds.map_blocks(block_of, rows, columns, chunks=((rows,) * n_chunks, (columns,)), meta=np.empty((0, 0)))
     assert x.nbytes > times * LIMIT
-    with little_memory(client):
+    with little_memory(client, GROWTH):
         found = ndarray.log_gram(x).compute()
     parts = [ndarray.log_gram(block_of(np.array([[seed]]), rows, columns), backend="numpy") for seed in (0, 1)]
     np.testing.assert_allclose(found, (n_chunks + 1) // 2 * parts[0] + n_chunks // 2 * parts[1], rtol=1e-9, atol=1e-6)
@@ -293,23 +294,6 @@ def test_scores_are_never_whole(client):
     """Those of eight thousand queries and keys would be 512 MB."""
     q = normal(8000, 4)
     lazy = da.from_array(q, chunks=(2000, 4))
-    with little_memory(client):
+    with little_memory(client, GROWTH):
         found = ndarray.attention(lazy, lazy, lazy)[::1000].compute()
     np.testing.assert_allclose(found, ndarray.attention(q[::1000], q, q, backend="numpy"), rtol=1e-9, atol=1e-12)
-
-
-@contextlib.contextmanager
-def little_memory(client):
-    """Make sure that no worker writes to disk, or holds much more than before."""
-    before = client.run(memory)
-    yield
-    for worker, (written, peak) in client.run(memory).items():
-        assert written == 0
-        assert peak < before[worker][1] + 150 * 10**6
-
-
-def memory(dask_worker):
-    """Bytes that the worker has written to disk, and the most that its process has held."""
-    metrics = dask_worker.data.cumulative_metrics
-    written = sum(value for (action, unit), value in metrics.items() if unit == "bytes" and action == "disk-write")
-    return written, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

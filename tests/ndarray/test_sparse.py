@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 sparse = pytest.importorskip("sparse")
 
 import numpy as np  # noqa: E402
+from timing import fastest  # noqa: E402
 
 from kernels import ndarray  # noqa: E402
 
@@ -343,12 +342,3 @@ def test_a_thousandth_stored_takes_a_small_part_of_the_time(formula, function, s
     function(given)
     with np.errstate(all="ignore"):
         assert fastest(lambda: function(given), 5) < fastest(lambda: formula(values), 3) / 4
-
-
-def fastest(call, repetitions):
-    times = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
